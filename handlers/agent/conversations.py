@@ -1,0 +1,53 @@
+"""What was said before in each conversation, for as long as it lasts."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+
+_MAX_CONVERSATIONS = 1000
+"""Many more than a household has at once; a client that makes up ids cannot fill the memory."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One question and what was answered."""
+
+    question: str
+    answer: str
+
+
+@dataclass
+class _Conversation:
+    turns: deque[Turn]
+    last_used: float = field(default_factory=time.monotonic)
+
+
+class Conversations:
+    """The last turns of every conversation, by its id."""
+
+    def __init__(self, turns: int, idle_seconds: float) -> None:
+        self._turns = max(1, turns)  # "say that again" needs one
+        self._idle_seconds = idle_seconds
+        self._by_id: OrderedDict[str, _Conversation] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def history(self, conversation_id: str) -> list[Turn]:
+        """Earlier turns, oldest first; empty for a new conversation or one that has been silent too long."""
+        conversation = self._by_id.get(conversation_id)
+        if conversation is None or time.monotonic() - conversation.last_used > self._idle_seconds:
+            return []
+        return list(conversation.turns)
+
+    def add(self, conversation_id: str, turn: Turn) -> None:
+        """Remember a turn. Without an id there is nothing to remember it by."""
+        if not conversation_id:
+            return
+        history = self.history(conversation_id)
+        self._by_id[conversation_id] = _Conversation(deque([*history, turn], maxlen=self._turns))
+        self._by_id.move_to_end(conversation_id)
+        while len(self._by_id) > _MAX_CONVERSATIONS:
+            self._by_id.popitem(last=False)

@@ -1,0 +1,83 @@
+"""The Wyoming service `handle`: `transcript` in; `handled-start`, `handled-chunk`…, `handled-stop`, `handled` out."""
+
+from __future__ import annotations
+
+import contextlib
+from uuid import uuid4
+
+from babel import Locale, UnknownLocaleError
+from wyoming.asr import Transcript
+from wyoming.event import Event
+from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
+
+from handlers.agent.agent import Agent
+from handlers.agent.stage import AgentSettings, Request
+from handlers.errors import RequestError
+from handlers.language import normalize
+from handlers.timeline import Timeline
+from handlers.wire import fields
+from handlers.wire.connection import Connection
+from handlers.wire.ordered import Ordered
+
+_MAX_ID = 200
+
+
+class AgentHandler:
+    """One connection's conversation."""
+
+    def __init__(self, connection: Connection, agent: Agent, settings: AgentSettings) -> None:
+        self._connection = connection
+        self._agent = agent
+        self._settings = settings
+        self._answers = Ordered(connection, "handle")
+
+    def wants(self, event_type: str) -> bool:
+        return Transcript.is_type(event_type)
+
+    async def handle(self, event: Event) -> None:
+        self._answers.start(self._answer(read_request(event, self._settings)))
+
+    async def _answer(self, request: Request) -> None:
+        context = {"conversation_id": request.conversation_id}
+        await self._connection.send(HandledStart(context=context).event())
+        text = ""
+        async with contextlib.aclosing(self._agent.answer(request, Timeline(uuid4().hex))) as deltas:
+            async for delta in deltas:
+                text += delta
+                await self._connection.send(HandledChunk(delta).event())
+        await self._connection.send(HandledStop().event())
+        await self._connection.send(Handled(text=text, context=context).event())
+
+
+def read_request(event: Event, settings: AgentSettings) -> Request:
+    """The request of a `transcript` event; a conversation without an id gets one, which the answer carries."""
+    text = fields.text(event, "text", limit=settings.longest_question).strip()
+    if not text:
+        raise RequestError("no-text", "The text is empty: say or write something")
+    tag = normalize(fields.optional_text(event, "language") or settings.language)
+    check_language(tag)
+    context = fields.mapping(event, "context")
+    return Request(
+        text,
+        tag,
+        context_id(context, "conversation_id") or uuid4().hex,
+        context_id(context, "satellite_id"),
+    )
+
+
+def check_language(tag: str) -> None:
+    """RequestError when nobody speaks such a language. A language model may know any that exists."""
+    try:
+        Locale.parse(tag, sep="-")
+    except (UnknownLocaleError, ValueError):
+        raise RequestError("unknown-language", f"'{tag}' is not the tag of a language; 'en' is one") from None
+
+
+def context_id(context: fields.Json, key: str) -> str:
+    """An id of a context object; empty when it is absent."""
+    value = context.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _MAX_ID:
+        raise RequestError("bad-event", f"'context.{key}' is not a text of at most {_MAX_ID} characters")
+    return value

@@ -1,0 +1,93 @@
+"""The Wyoming service `asr`: `transcribe`, audio in, a transcript out, as soon as the speaker has finished.
+
+Order: `transcript-start`, `transcript-chunk`, `transcript`, `transcript-stop`. The transcript may come before
+`audio-stop`; audio after it is ignored until the next `audio-start`.
+"""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from wyoming.asr import Transcribe, TranscriptChunk, TranscriptStart, TranscriptStop
+from wyoming.asr import Transcript as TranscriptEvent
+from wyoming.audio import AudioStart
+from wyoming.event import Event
+
+from handlers import language
+from handlers.asr.recognizer import Recognizer
+from handlers.asr.stage import NO_HINTS, Hints
+from handlers.errors import RequestError
+from handlers.timeline import Timeline
+from handlers.wire import fields
+from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
+from handlers.wire.connection import Connection
+
+_MAX_HINTS = 2000
+"""Names that a client may send; only the first that fit Whisper's prompt are used."""
+
+
+class AsrHandler:
+    """One connection's speech to text. Takes audio with or without a `transcribe` before it."""
+
+    def __init__(self, connection: Connection, recognizer: Recognizer) -> None:
+        self._connection = connection
+        self._recognizer = recognizer
+        self._language: str | None = None
+        self._hints = NO_HINTS
+        self._input: AudioInput | None = None
+
+    def wants(self, event_type: str) -> bool:
+        return Transcribe.is_type(event_type) or event_type in AUDIO_EVENTS
+
+    async def handle(self, event: Event) -> None:
+        if Transcribe.is_type(event.type):
+            self._configure(event)
+            return
+        if self._input is None or (self._input.ended and AudioStart.is_type(event.type)):
+            self._input = AudioInput()
+            self._connection.start(self._transcribe(self._input), "asr")
+        await self._input.feed(event)
+
+    def _configure(self, event: Event) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+        self._language, self._hints = read_transcribe(event, self._recognizer)
+
+    async def _transcribe(self, audio: AudioInput) -> None:
+        await self._connection.send(TranscriptStart(language=self._language).event())
+        try:
+            transcript = await self._recognizer.recognize(
+                audio.chunks(), self, Timeline(uuid4().hex), language=self._language, hints=self._hints
+            )
+        finally:
+            audio.close()
+        await self._connection.send(TranscriptEvent(transcript.text, language=transcript.language).event())
+        await self._connection.send(TranscriptStop().event())
+
+    async def speech_started(self) -> None:
+        """Nothing to tell: the protocol's `voice-started` belongs to a pipeline."""
+
+    async def speech_ended(self, text: str) -> None:
+        await self._connection.send(TranscriptChunk(text).event())
+
+
+def read_transcribe(event: Event, recognizer: Recognizer) -> tuple[str | None, Hints]:
+    """Language and hints of a `transcribe` event; RequestError for a model or a language that is not there."""
+    transcriber = recognizer.transcriber
+    name = fields.optional_text(event, "name")
+    if name is not None and name != transcriber.name:
+        raise RequestError("unknown-model", f"No speech model '{name}' is loaded; '{transcriber.name}' is")
+    tag = fields.optional_text(event, "language")
+    hints = read_hints(event)
+    if not tag or tag == "auto":
+        return None, hints
+    return language.require(tag, transcriber.languages, f"The speech model '{transcriber.name}'"), hints
+
+
+def read_hints(event: Event) -> Hints:
+    """The words that a client expects."""
+    return Hints(
+        fields.texts(event, "transcript_names", limit=_MAX_HINTS),
+        fields.texts(event, "transcript_terms", limit=_MAX_HINTS),
+    )

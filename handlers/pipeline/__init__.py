@@ -1,0 +1,1 @@
+"""Audio -> audio: the four stages as one stream, a turn."""

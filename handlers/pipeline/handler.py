@@ -1,0 +1,222 @@
+"""The Wyoming side of a turn: `run-pipeline` and what it needs in, the protocol's own events out.
+
+Beyond the protocol's fields, `run-pipeline` takes `context` (`conversation_id`, `satellite_id`), `language`, `voice`,
+`transcript_names` and `transcript_terms`; the last event of a turn carries its `timeline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from uuid import uuid4
+
+from wyoming.asr import Transcript, TranscriptStart, TranscriptStop
+from wyoming.asr import TranscriptChunk as TranscriptChunkEvent
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
+from wyoming.pipeline import RunPipeline
+from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
+from wyoming.vad import VoiceStarted as VoiceStartedEvent
+from wyoming.vad import VoiceStopped as VoiceStoppedEvent
+from wyoming.wake import Detection
+from wyoming.wake import NotDetected as NotDetectedEvent
+
+from handlers import language
+from handlers.agent.handler import check_language, context_id
+from handlers.asr.handler import read_hints
+from handlers.errors import MeadowlarkError, RequestError
+from handlers.pipeline.stage import (
+    LAST_EVENTS,
+    AnswerChunk,
+    Answered,
+    AnswerStarted,
+    AnswerStopped,
+    AudioPiece,
+    AudioStarted,
+    AudioStopped,
+    Detected,
+    NotDetected,
+    Stage,
+    Transcribed,
+    TranscriptChunk,
+    TranscriptStarted,
+    TranscriptStopped,
+    TurnEvent,
+    TurnRequest,
+    VoiceStarted,
+    VoiceStopped,
+)
+from handlers.pipeline.turn import Pipeline
+from handlers.timeline import Outcome, Timeline
+from handlers.tts.handler import choose_voice
+from handlers.wire import fields
+from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
+from handlers.wire.connection import Connection
+from handlers.wire.text_input import TextInput
+
+_STAGES = {"wake": Stage.WAKE, "asr": Stage.ASR, "handle": Stage.HANDLE, "tts": Stage.TTS}
+_MAX_WAKE_WORDS = 64
+
+
+class PipelineHandler:
+    """One connection's turns, one at a time; a new `run-pipeline` cancels the turn before it."""
+
+    def __init__(self, connection: Connection, pipeline: Pipeline, longest_text: int) -> None:
+        self._connection = connection
+        self._pipeline = pipeline
+        self._longest_text = longest_text
+        self._task: asyncio.Task[None] | None = None
+        self._audio: AudioInput | None = None
+        self._audio_open = False
+        self._text: TextInput | None = None
+        self._start_stage = Stage.TTS
+
+    def wants(self, event_type: str) -> bool:
+        if RunPipeline.is_type(event_type):
+            return True
+        if event_type in AUDIO_EVENTS:
+            # A turn that has heard enough still takes the rest of its own audio, and drops it.
+            return self._running_from(Stage.WAKE, Stage.ASR) or (self._audio_open and event_type != "audio-start")
+        if Transcript.is_type(event_type):
+            return self._running_from(Stage.HANDLE)
+        if any(kind.is_type(event_type) for kind in (Synthesize, SynthesizeStart, SynthesizeChunk, SynthesizeStop)):
+            return self._running_from(Stage.TTS)
+        return False
+
+    async def handle(self, event: Event) -> None:
+        if RunPipeline.is_type(event.type):
+            self._run(event)
+        elif event.type in AUDIO_EVENTS:
+            await self._take_audio(event)
+        else:
+            self._take_text(event)
+
+    def _running_from(self, *starts: Stage) -> bool:
+        return self._task is not None and not self._task.done() and self._start_stage in starts
+
+    def _run(self, event: Event) -> None:
+        request = read_turn_request(event, self._pipeline)
+        before = self._task
+        if before is not None:
+            before.cancel()
+        self._start_stage = request.start
+        self._audio = AudioInput()
+        self._audio_open = False
+        self._text = TextInput(self._longest_text)
+        announced = fields.optional_text(event, "announce_text")
+        if announced and request.start is Stage.TTS:
+            self._text.put(announced)
+            self._text.end()
+        self._task = self._connection.start(self._turn(request, self._audio, self._text, before), "turn")
+
+    async def _take_audio(self, event: Event) -> None:
+        self._audio_open = not AudioStop.is_type(event.type)
+        if self._audio is not None:
+            await self._audio.feed(event)
+
+    def _take_text(self, event: Event) -> None:
+        if self._text is None:
+            return
+        if not SynthesizeStart.is_type(event.type) and not SynthesizeStop.is_type(event.type):
+            self._text.put(fields.text(event, "text", limit=self._longest_text))
+        if Transcript.is_type(event.type) or SynthesizeStop.is_type(event.type) or Synthesize.is_type(event.type):
+            self._text.end()
+
+    async def _turn(
+        self, request: TurnRequest, audio: AudioInput, text: TextInput, before: asyncio.Task[None] | None
+    ) -> None:
+        if before is not None:
+            await asyncio.wait([before])
+        timeline = Timeline(uuid4().hex)
+
+        async def emit(event: TurnEvent) -> None:
+            wyoming = to_wyoming(event)
+            if isinstance(event, LAST_EVENTS[request.end]):
+                timeline.finish(Outcome.COMPLETED)
+                wyoming.data["timeline"] = timeline.as_dict()
+            await self._connection.send(wyoming)
+
+        try:
+            await self._pipeline.run(request, audio.chunks(), text.pieces(), emit, timeline)
+        except MeadowlarkError as error:
+            answer = Error(text=str(error), code=error.code).event()
+            answer.data["timeline"] = timeline.as_dict()
+            await self._connection.send(answer)
+        finally:
+            audio.close()
+
+
+def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
+    """The request of a `run-pipeline` event; RequestError says what in it cannot be done."""
+    start, end = _stage(event, "start_stage"), _stage(event, "end_stage")
+    if start > end:
+        raise RequestError(
+            "bad-event", f"A pipeline cannot start with {start.name.lower()} and end with {end.name.lower()}"
+        )
+    recognizer = pipeline.stages.recognizer
+    tag = fields.optional_text(event, "language")
+    if tag:
+        check_language(language.normalize(tag))
+        if start <= Stage.ASR:
+            tag = language.require(tag, recognizer.transcriber.languages, "The speech model")
+    wake_words = fields.texts(event, "wake_word_names", limit=_MAX_WAKE_WORDS)
+    for name in wake_words:
+        if name not in pipeline.stages.wake.words:
+            known = ", ".join(pipeline.stages.wake.words)
+            raise RequestError("unknown-wake-word", f"No wake word '{name}'; known are {known}")
+    context = fields.mapping(event, "context")
+    return TurnRequest(
+        start,
+        end,
+        voice=choose_voice(event, pipeline.stages.synthesizer),
+        wake_words=wake_words,
+        language=tag or None,
+        hints=read_hints(event),
+        conversation_id=context_id(context, "conversation_id") or uuid4().hex,
+        satellite_id=context_id(context, "satellite_id"),
+    )
+
+
+def to_wyoming(event: TurnEvent) -> Event:
+    """A turn's event as the protocol has it."""
+    match event:
+        case Detected(name, milliseconds):
+            return Detection(name=name, timestamp=milliseconds).event()
+        case NotDetected():
+            return NotDetectedEvent().event()
+        case VoiceStarted():
+            return VoiceStartedEvent().event()
+        case VoiceStopped():
+            return VoiceStoppedEvent().event()
+        case TranscriptStarted(tag):
+            return TranscriptStart(language=tag).event()
+        case TranscriptChunk(text):
+            return TranscriptChunkEvent(text).event()
+        case TranscriptStopped():
+            return TranscriptStop().event()
+        case Transcribed(text, tag):
+            return Transcript(text, language=tag).event()
+        case AnswerStarted(conversation_id):
+            return HandledStart(context={"conversation_id": conversation_id}).event()
+        case AnswerChunk(text):
+            return HandledChunk(text).event()
+        case AnswerStopped():
+            return HandledStop().event()
+        case Answered(text, conversation_id):
+            return Handled(text=text, context={"conversation_id": conversation_id}).event()
+        case AudioStarted(audio):
+            return AudioStart(audio.rate, audio.width, audio.channels).event()
+        case AudioPiece(pcm, audio):
+            return AudioChunk(audio.rate, audio.width, audio.channels, pcm).event()
+        case AudioStopped():
+            return AudioStop().event()
+
+
+def _stage(event: Event, key: str) -> Stage:
+    value = event.data.get(key)
+    if not isinstance(value, str) or value not in _STAGES:
+        raise RequestError(
+            "bad-event", f"'{key}' of a 'run-pipeline' must be one of {', '.join(_STAGES)}, not {value!r}"
+        )
+    return _STAGES[value]

@@ -1,0 +1,152 @@
+"""What a turn is: where it starts and ends, and what happens in it, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from handlers.asr.stage import NO_HINTS, Hints
+from handlers.audio import AudioFormat
+from handlers.tts.stage import VoiceChoice
+
+
+class Stage(IntEnum):
+    """The stages of a turn; a turn runs from one to another of the same or higher number."""
+
+    WAKE = 1
+    ASR = 2
+    HANDLE = 3
+    TTS = 4
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """What a turn should do. Everything about the speaker and the place that the stages need."""
+
+    start: Stage
+    end: Stage
+    voice: VoiceChoice
+    wake_words: Sequence[str] = ()
+    """Wake words to listen for; none means all. Only for turns that start with WAKE."""
+    language: str | None = None
+    """Language of speech and answer; None is each stage's default."""
+    hints: Hints = field(default=NO_HINTS)
+    conversation_id: str = ""
+    satellite_id: str = ""
+
+
+@dataclass(frozen=True)
+class Detected:
+    """A wake word was heard."""
+
+    name: str
+    milliseconds: int
+    """Position in the turn's audio."""
+
+
+@dataclass(frozen=True)
+class NotDetected:
+    """The audio ended without a wake word."""
+
+
+@dataclass(frozen=True)
+class VoiceStarted:
+    """Somebody speaks."""
+
+
+@dataclass(frozen=True)
+class VoiceStopped:
+    """They have finished."""
+
+
+@dataclass(frozen=True)
+class TranscriptStarted:
+    language: str | None
+
+
+@dataclass(frozen=True)
+class TranscriptChunk:
+    text: str
+
+
+@dataclass(frozen=True)
+class TranscriptStopped:
+    pass
+
+
+@dataclass(frozen=True)
+class Transcribed:
+    """The whole transcript."""
+
+    text: str
+    language: str
+
+
+@dataclass(frozen=True)
+class AnswerStarted:
+    conversation_id: str
+
+
+@dataclass(frozen=True)
+class AnswerChunk:
+    text: str
+
+
+@dataclass(frozen=True)
+class AnswerStopped:
+    pass
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The whole answer."""
+
+    text: str
+    conversation_id: str
+
+
+@dataclass(frozen=True)
+class AudioStarted:
+    format: AudioFormat
+
+
+@dataclass(frozen=True)
+class AudioPiece:
+    pcm: bytes
+    format: AudioFormat
+
+
+@dataclass(frozen=True)
+class AudioStopped:
+    pass
+
+
+TurnEvent = (
+    Detected
+    | NotDetected
+    | VoiceStarted
+    | VoiceStopped
+    | TranscriptStarted
+    | TranscriptChunk
+    | TranscriptStopped
+    | Transcribed
+    | AnswerStarted
+    | AnswerChunk
+    | AnswerStopped
+    | Answered
+    | AudioStarted
+    | AudioPiece
+    | AudioStopped
+)
+
+Emit = Callable[[TurnEvent], Awaitable[None]]
+"""Takes the events of a turn as they happen; waiting in it slows the turn down to its listener."""
+
+LAST_EVENTS: dict[Stage, tuple[type, ...]] = {
+    Stage.WAKE: (Detected, NotDetected),
+    Stage.ASR: (Transcribed, NotDetected),
+    Stage.HANDLE: (Answered, NotDetected),
+    Stage.TTS: (AudioStopped, NotDetected),
+}
+"""The event that ends a turn, by the stage with which it ends."""

@@ -1,0 +1,158 @@
+"""Text to speech by Piper."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+
+from handlers import language as languages
+from handlers.audio import AudioFormat
+from handlers.errors import MissingExtraError, ModelError, RequestError
+from handlers.tts.stage import TtsSettings, Voice, VoiceChoice
+from handlers.workers import Workers
+
+try:
+    import onnxruntime
+    from piper import PiperVoice, SynthesisConfig
+    from piper.config import PiperConfig
+except ImportError:
+    raise MissingExtraError("Text to speech", "server") from None
+
+_MAX_THREADS = 4
+"""A sentence is too small to gain from more."""
+
+_PIECE_BYTES = 4096
+"""About 90 ms of a medium voice: small enough that playback can begin, large enough to cost nothing in overhead."""
+
+
+class PiperSynthesizer:
+    """The Piper voices of some files. Making one loads the default voice and blocks for about a second."""
+
+    def __init__(self, paths: Mapping[str, Path], settings: TtsSettings) -> None:
+        """`paths` maps voice names to .onnx files, each with its .onnx.json beside it; the default voice is first."""
+        self._settings = settings
+        configs = {name: _config(path) for name, path in paths.items()}
+        self._voices = {name: _describe(name, config) for name, config in configs.items()}
+        self._formats = {name: AudioFormat(config.audio.sample_rate) for name, config in configs.items()}
+        self._paths = dict(paths)
+        self._loaded: OrderedDict[str, PiperVoice] = OrderedDict()
+        self._loading = threading.Lock()
+        self._workers = Workers("piper", settings.workers)
+        default = self.choose()
+        for _ in self._speak("Ready.", default):  # the first sentence allocates, and takes ten times as long
+            pass
+
+    @property
+    def voices(self) -> list[Voice]:
+        return list(self._voices.values())
+
+    def choose(self, name: str | None = None, language: str | None = None, speaker: str | None = None) -> VoiceChoice:
+        voice = self._by_name(name) if name else self._by_language(language) if language else self.voices[0]
+        if speaker is not None and speaker not in voice.speakers:
+            known = ", ".join(voice.speakers) or "it has only one"
+            raise RequestError("unknown-speaker", f"The voice '{voice.name}' has no speaker '{speaker}': {known}")
+        return VoiceChoice(voice, speaker)
+
+    def format(self, choice: VoiceChoice) -> AudioFormat:
+        return self._formats[choice.voice.name]
+
+    async def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(self._workers.stream(lambda: self._speak(text, choice))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def close(self) -> None:
+        await self._workers.close()
+
+    def _by_name(self, name: str) -> Voice:
+        if name not in self._voices:
+            near = difflib.get_close_matches(name, self._voices, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise RequestError("unknown-voice", f"No voice '{name}': {hint}installed are {', '.join(self._voices)}")
+        return self._voices[name]
+
+    def _by_language(self, tag: str) -> Voice:
+        spoken = languages.require(tag, [language for v in self.voices for language in v.languages], "No voice")
+        return next(voice for voice in self.voices if spoken in voice.languages)
+
+    def _speak(self, text: str, choice: VoiceChoice) -> Iterator[bytes]:
+        voice = self._load(choice.voice.name)
+        config = SynthesisConfig(
+            speaker_id=voice.config.speaker_id_map.get(choice.speaker) if choice.speaker else None,
+            length_scale=voice.config.length_scale / self._settings.speed,
+        )
+        for chunk in voice.synthesize(text, config):
+            pcm = chunk.audio_int16_bytes
+            for start in range(0, len(pcm), _PIECE_BYTES):
+                yield pcm[start : start + _PIECE_BYTES]
+
+    def _load(self, name: str) -> PiperVoice:
+        with self._loading:
+            if name not in self._loaded:
+                self._loaded[name] = _load(self._paths[name], self._settings)
+                if len(self._loaded) > self._settings.loaded_voices:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(name)
+            return self._loaded[name]
+
+
+class _Audio(BaseModel):
+    sample_rate: int
+
+
+class _Language(BaseModel):
+    code: str = ""
+
+
+class _Espeak(BaseModel):
+    voice: str = ""
+
+
+class _VoiceFile(BaseModel):
+    """What we read ourselves of a voice's .onnx.json."""
+
+    audio: _Audio
+    language: _Language = _Language()
+    espeak: _Espeak = _Espeak()
+    speaker_id_map: dict[str, int] = {}
+
+
+def _load(path: Path, settings: TtsSettings) -> PiperVoice:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or min(_MAX_THREADS, os.cpu_count() or 1)
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])
+        config = json.loads(_config_path(path).read_text(encoding="utf-8"))
+        return PiperVoice(session=session, config=PiperConfig.from_dict(config))
+    except Exception as error:  # ONNX Runtime's errors share no class
+        raise ModelError(f"The voice {path} cannot be loaded ({error}): put a whole Piper .onnx file there") from error
+
+
+def _describe(name: str, config: _VoiceFile) -> Voice:
+    tag = config.language.code or config.espeak.voice or "en"
+    return Voice(name, (languages.normalize(tag),), tuple(config.speaker_id_map))
+
+
+def _config(path: Path) -> _VoiceFile:
+    file = _config_path(path)
+    try:
+        return _VoiceFile.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise ModelError(
+            f"The voice settings {file} cannot be read ({error.strerror}): put the voice's .onnx.json there"
+        ) from error
+    except ValidationError:
+        raise ModelError(f"The voice settings {file} are not those of a Piper voice: fetch them again") from None
+
+
+def _config_path(path: Path) -> Path:
+    return path.with_name(path.name + ".json")

@@ -1,0 +1,1 @@
+"""Audio -> detection of a wake word."""

@@ -1,0 +1,71 @@
+"""The Wyoming service `wake`: `detect`, audio in, `detection` out, `not-detected` when the audio ends without one."""
+
+from __future__ import annotations
+
+from wyoming.audio import AudioStart
+from wyoming.event import Event
+from wyoming.wake import Detect, NotDetected
+from wyoming.wake import Detection as DetectionEvent
+
+from handlers.errors import RequestError
+from handlers.wake.stage import WakeEngine, WakeSettings, choose_words
+from handlers.wire import fields
+from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
+from handlers.wire.connection import Connection
+from handlers.workers import Workers
+
+_MAX_NAMES = 64
+
+
+class WakeHandler:
+    """One connection's wake word detection. Takes audio only after a `detect`."""
+
+    def __init__(self, connection: Connection, engine: WakeEngine, workers: Workers, settings: WakeSettings) -> None:
+        self._connection = connection
+        self._engine = engine
+        self._workers = workers
+        self._settings = settings
+        self._names: list[str] | None = None
+        self._input: AudioInput | None = None
+
+    def wants(self, event_type: str) -> bool:
+        return Detect.is_type(event_type) or (self._names is not None and event_type in AUDIO_EVENTS)
+
+    async def handle(self, event: Event) -> None:
+        if Detect.is_type(event.type):
+            self._names = self._checked(fields.texts(event, "names", limit=_MAX_NAMES))
+            self._stop()
+            return
+        if self._input is None or (self._input.ended and AudioStart.is_type(event.type)):
+            self._input = AudioInput()
+            self._connection.start(self._detect(self._input, self._names or []), "wake")
+        await self._input.feed(event)
+
+    def _checked(self, names: list[str]) -> list[str]:
+        for name in names:
+            if name not in self._engine.words:
+                known = ", ".join(self._engine.words)
+                raise RequestError("unknown-wake-word", f"No wake word '{name}'; known are {known}")
+        return names
+
+    def _stop(self) -> None:
+        if self._input is not None:
+            self._input.close()
+            self._input = None
+
+    async def _detect(self, audio: AudioInput, names: list[str]) -> None:
+        words = choose_words(self._engine, names, self._settings)
+        refractory = self._settings.refractory_seconds
+        detector = await self._workers.run(lambda: self._engine.detector(words, refractory))
+        detected = False
+        try:
+            async for chunk in audio.chunks():
+                for detection in await self._workers.run(lambda pcm=chunk: detector.process(pcm)):  # type: ignore[misc]
+                    detected = True
+                    await self._connection.send(
+                        DetectionEvent(name=detection.name, timestamp=round(detection.seconds * 1000)).event()
+                    )
+            if not detected:
+                await self._connection.send(NotDetected().event())
+        finally:
+            audio.close()

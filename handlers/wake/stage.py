@@ -1,0 +1,80 @@
+"""What the wake stage is: audio in, detections out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import Field
+
+from handlers.settings import Section
+
+
+class WakeSettings(Section):
+    """Wake words offered by the server."""
+
+    threshold: float = Field(0.5, gt=0, lt=1)
+    """Score from which a wake word counts as heard. openWakeWord's models were trained for 0.5."""
+
+    thresholds: dict[str, float] = Field(default_factory=dict)
+    """Thresholds of single words, by name, where 0.5 is wrong in your rooms: {okay_nabu: 0.6}."""
+
+    refractory_seconds: float = Field(2.0, ge=0, le=30)
+    """After a detection the same word is not heard again for this long: one utterance scores high on many frames."""
+
+
+@dataclass(frozen=True)
+class WakeWord:
+    """A phrase that an engine can hear."""
+
+    name: str
+    phrase: str
+    """How a person says it."""
+    languages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A wake word was heard."""
+
+    name: str
+    score: float
+    """0 to 1."""
+    seconds: float
+    """Position in the detector's audio at which the score was reached, in seconds since its start or reset."""
+
+
+class Detector(Protocol):
+    """Listens to one stream of internal audio. Blocking: call it from a worker, one call at a time.
+
+    Its native memory goes with the last reference, which a worker may hold longer than the stream's owner.
+    """
+
+    def process(self, pcm: bytes) -> list[Detection]:
+        """Take the next audio, of any length."""
+
+    def reset(self) -> None:
+        """Forget all audio, for a new stream."""
+
+
+class WakeEngine(Protocol):
+    """Knows wake words and makes detectors for them."""
+
+    @property
+    def words(self) -> Mapping[str, WakeWord]:
+        """All installed words by name."""
+
+    def detector(self, thresholds: Mapping[str, float], refractory_seconds: float) -> Detector:
+        """A detector for these words, each with its threshold. Blocking, some 100 ms. Unknown words: RequestError."""
+
+
+def phrase_of(name: str) -> str:
+    """'okay_nabu' is said 'okay nabu'; the suffix of a version as in 'hey_jarvis_v0.1' is not said."""
+    words = [part for part in name.replace("-", "_").split("_") if part]
+    return " ".join(part for part in words if not (part[:1] == "v" and part[1:2].isdigit()))
+
+
+def choose_words(engine: WakeEngine, names: Sequence[str], settings: WakeSettings) -> dict[str, float]:
+    """Names (all installed words if none are given) with their thresholds."""
+    return {name: settings.thresholds.get(name, settings.threshold) for name in names or list(engine.words)}

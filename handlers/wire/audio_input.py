@@ -1,0 +1,109 @@
+"""Turns the audio events of a connection into a stream of internal audio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event
+
+from handlers.audio import BYTES_PER_SECOND, AudioFormat, Converter
+from handlers.errors import AudioError, RequestError
+
+_AHEAD_BYTES = 4 * BYTES_PER_SECOND
+"""Audio that may wait for its reader. Beyond it the connection is not read on, so that TCP slows the sender."""
+
+_SILENCE_SECONDS = 60.0
+"""Between two chunks: a microphone sends them all the time, also of silence."""
+
+AUDIO_EVENTS = frozenset({"audio-start", "audio-chunk", "audio-stop"})
+
+
+class AudioInput:
+    """A bounded queue between `audio-*` events and the one task that reads the audio.
+
+    Iterating ends at `audio-stop`. After `close`, further audio is dropped: the turn has heard enough.
+    """
+
+    def __init__(self) -> None:
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by bytes, below
+        self._waiting_bytes = 0
+        self._room = asyncio.Event()
+        self._room.set()
+        self._format: AudioFormat | None = None
+        self._converter: Converter | None = None
+        self.ended = False
+        """No more audio will be taken."""
+
+    async def feed(self, event: Event) -> None:
+        """Take an `audio-start`, `audio-chunk` or `audio-stop`; waits while the reader is behind."""
+        if self.ended:
+            return
+        if AudioStart.is_type(event.type):
+            self._use(_event_format(event, self._format))
+        elif AudioChunk.is_type(event.type):
+            self._use(_event_format(event, self._format))
+            if self._converter is not None and event.payload:
+                await self._put(self._converter.convert(event.payload))
+        elif AudioStop.is_type(event.type):
+            if self._converter is not None:
+                await self._put(self._converter.flush())
+            self.ended = True
+            self._chunks.put_nowait(None)
+
+    def close(self) -> None:
+        """Take no more audio and let go of what waits."""
+        self.ended = True
+        self._room.set()
+        self._chunks.put_nowait(None)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The audio, 16 kHz mono s16le, in pieces of any length. RequestError when the sender falls silent."""
+        while (chunk := await self._next()) is not None:
+            self._waiting_bytes -= len(chunk)
+            if self._waiting_bytes < _AHEAD_BYTES:
+                self._room.set()
+            yield chunk
+
+    async def _next(self) -> bytes | None:
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                return await self._chunks.get()
+        except TimeoutError:
+            self.close()
+            problem = f"No audio for {_SILENCE_SECONDS:g} seconds: the microphone has stopped"
+            raise RequestError("timeout", problem) from None
+
+    def _use(self, audio_format: AudioFormat) -> None:
+        if audio_format == self._format:
+            return
+        try:
+            self._converter = Converter(audio_format)
+        except AudioError as error:
+            raise RequestError("bad-audio-format", str(error)) from None
+        self._format = audio_format
+
+    async def _put(self, pcm: bytes) -> None:
+        await self._room.wait()
+        if self.ended or not pcm:
+            return
+        self._waiting_bytes += len(pcm)
+        self._chunks.put_nowait(pcm)
+        if self._waiting_bytes >= _AHEAD_BYTES:
+            self._room.clear()
+
+
+def _event_format(event: Event, current: AudioFormat | None) -> AudioFormat:
+    """The format that an event states; what it leaves out is as before."""
+    values = []
+    for key, known in (
+        ("rate", current and current.rate),
+        ("width", current and current.width),
+        ("channels", current and current.channels),
+    ):
+        value = event.data.get(key, known)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise RequestError("bad-event", f"The event '{event.type}' needs a whole number '{key}'")
+        values.append(value)
+    return AudioFormat(*values)

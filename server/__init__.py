@@ -1,0 +1,1 @@
+"""The server process: sockets, HTTP, discovery, metrics, and the wiring of the engines."""

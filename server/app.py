@@ -1,0 +1,182 @@
+"""The server as a whole: starts everything in order, waits for a signal, ends everything in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Sequence
+
+from wyoming.event import Event
+from wyoming.info import Describe, Info
+
+from handlers import __version__
+from handlers.agent.handler import AgentHandler
+from handlers.asr.handler import AsrHandler
+from handlers.errors import MeadowlarkError
+from handlers.pipeline.handler import PipelineHandler
+from handlers.pipeline.turn import Pipeline
+from handlers.timeline import Timeline
+from handlers.tts.handler import TtsHandler
+from handlers.wake.handler import WakeHandler
+from handlers.wire.client import connect
+from handlers.wire.connection import Connection, Service
+from server import data_folder
+from server.describe import info_event
+from server.discovery import Announcer
+from server.engines import Engines, load_engines
+from server.http import HttpServer, Status
+from server.metrics import Metrics
+from server.settings import ServerSettings
+from server.wyoming import WyomingServer
+
+_LOGGER = logging.getLogger(__name__)
+
+_ROUND_TRIP_SECONDS = 5.0
+"""For `describe` on our own port; it takes a millisecond, also under load."""
+
+
+class App:
+    """One running server."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        self._metrics = Metrics()
+        self._status = Status()
+        self._owned = contextlib.AsyncExitStack()
+        self._wyoming: WyomingServer | None = None
+        self._http: HttpServer | None = None
+
+    @property
+    def wyoming_port(self) -> int:
+        return self._wyoming.port if self._wyoming else 0
+
+    @property
+    def http_port(self) -> int:
+        return self._http.port if self._http else 0
+
+    async def start(self) -> None:
+        """Load the engines and open the ports. Raises MeadowlarkError, with everything closed again."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close everything, the last opened first."""
+        await self._owned.aclose()
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        settings = self._settings
+        await asyncio.to_thread(data_folder.prepare, settings.data_dir)
+        # HTTP first: a health check sees a server that is alive while its engines load.
+        self._http = self._make_http()
+        await self._http.start()
+        self._owned.push_async_callback(self._http.close)
+        engines = await load_engines(settings)
+        self._owned.push_async_callback(engines.close)
+        self._wyoming = self._make_wyoming(engines)
+        await self._wyoming.start()
+        self._owned.push_async_callback(self._wyoming.close)
+        self._status.engines = engines
+        self._status.ready = self._round_trip
+        if settings.announced:
+            await self._announce()
+        _LOGGER.info("Meadowlark %s is ready after %.1f s", __version__, time.monotonic() - began)
+        _LOGGER.info("Satellites and Home Assistant connect to %s", ", ".join(self._wyoming.addresses))
+        _LOGGER.info("Open http://%s:%d/ in a browser", "localhost", self._http.port)
+
+    def _make_http(self) -> HttpServer:
+        token = None
+        if self._settings.lan:
+            token = data_folder.http_token(self._settings.data_dir)
+            _LOGGER.info("HTTP asks for the token in %s", self._settings.data_dir / "http-token")
+        hosts, port = self._settings.http_bind()
+        return HttpServer(hosts, port, self._status, self._metrics, token)
+
+    def _make_wyoming(self, engines: Engines) -> WyomingServer:
+        settings = self._settings
+        info = info_event(engines)
+        pipeline = Pipeline(engines.stages, self._on_timeline)
+
+        def services(connection: Connection) -> Sequence[Service]:
+            return [
+                PipelineHandler(connection, pipeline, settings.tts.longest_text),
+                WakeHandler(connection, engines.wake, engines.stages.wake_workers, settings.wake),
+                AsrHandler(connection, engines.stages.recognizer),
+                AgentHandler(connection, engines.agent, settings.agent),
+                TtsHandler(connection, engines.synthesizer, settings.tts),
+            ]
+
+        def describe() -> Event:
+            return info
+
+        hosts, port = settings.wyoming_bind()
+        server = WyomingServer(
+            hosts,
+            port,
+            describe=describe,
+            services=services,
+            max_connections=settings.wyoming.connections,
+            idle_seconds=settings.wyoming.idle_seconds,
+        )
+        self._status.connections = lambda: server.connections
+        self._metrics.watch_connections(lambda: server.connections, lambda: server.refused)
+        return server
+
+    def _on_timeline(self, timeline: Timeline) -> None:
+        self._metrics.observe(timeline)
+        self._status.observe(timeline)
+        waits = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in timeline.stages().items())
+        _LOGGER.info("Turn %s %s by %s: %s", timeline.turn_id[:8], timeline.outcome, timeline.route or "nobody", waits)
+
+    async def _announce(self) -> None:
+        settings = self._settings
+        announcer = Announcer(
+            data_folder.server_id(settings.data_dir),
+            __version__,
+            self.wyoming_port,
+            self.http_port,
+            settings.discovery.name,
+            settings.discovery.interfaces or None,
+        )
+        self._owned.push_async_callback(announcer.close)
+        await announcer.start(self._wyoming.addresses if self._wyoming else [])
+
+    async def _round_trip(self) -> str:
+        """Ask our own Wyoming port what it offers, as a client would."""
+        assert self._wyoming is not None
+        host = self._settings.wyoming_bind()[0][0]
+        try:
+            async with connect("127.0.0.1" if host == "0.0.0.0" else host, self._wyoming.port) as client:
+                await client.send(Describe().event())
+                event = await client.receive(_ROUND_TRIP_SECONDS)
+        except (OSError, MeadowlarkError) as error:
+            return f"the Wyoming port does not answer ({error})"
+        return "" if event is not None and Info.is_type(event.type) else "the Wyoming port answers wrongly"
+
+
+async def run(settings: ServerSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Both are handled, so the server also stops as PID 1 of a container."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = App(settings)
+    starting = asyncio.create_task(app.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await stopping
+        _LOGGER.info("Stopping")
+    finally:
+        for task in (starting, stopping):
+            task.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        await app.close()

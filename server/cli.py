@@ -1,0 +1,94 @@
+"""`meadowlark-server`: reads the settings and runs the server."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from handlers import __version__
+from handlers.errors import MeadowlarkError
+from handlers.settings import describe_settings, load_settings
+from server.settings import ServerSettings
+
+SATELLITE_SECTIONS = ("satellite",)
+"""Sections of a common settings file and environment that are the satellite's."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the server; returns the exit code: 0 after a signal, 2 for settings that cannot be used, else 1."""
+    arguments = _parser().parse_args(argv)
+    if arguments.help_settings:
+        print(describe_settings(ServerSettings))
+        return 0
+    try:
+        settings = read_settings(arguments)
+        if arguments.check:
+            print("The settings are valid.")
+            return 0
+        logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
+        for library in ("faster_whisper", "httpx"):  # they log every request at our level
+            logging.getLogger(library).setLevel(logging.WARNING)
+        return _run(settings)
+    except MeadowlarkError as error:
+        print(f"meadowlark-server: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def read_settings(arguments: argparse.Namespace) -> ServerSettings:
+    """Settings from flags, environment and file, in this order."""
+    flags: dict[str, object] = {}
+    if arguments.wyoming is not None:
+        flags["wyoming"] = {"uri": arguments.wyoming}
+    if arguments.http is not None:
+        flags["http"] = {"address": arguments.http}
+    if arguments.lan:
+        flags["lan"] = True
+    if arguments.data_dir is not None:
+        flags["data_dir"] = arguments.data_dir
+    if arguments.log_level is not None:
+        flags["log_level"] = arguments.log_level
+    return load_settings(
+        ServerSettings,
+        flags=flags,
+        config_file=arguments.config,
+        foreign=SATELLITE_SECTIONS,
+        flag_names={
+            "wyoming.uri": "--wyoming",
+            "http.address": "--http",
+            "data_dir": "--data-dir",
+            "log_level": "--log-level",
+        },
+    )
+
+
+def _run(settings: ServerSettings) -> int:
+    try:
+        from server.app import run  # the engines' libraries, which take seconds; settings are checked without them
+    except ImportError as error:
+        raise MeadowlarkError(
+            f"The server's libraries are not installed ({error}): run script/setup, or pip install 'meadowlark[server]'"
+        ) from error
+    asyncio.run(run(settings))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="meadowlark-server", description="The Meadowlark voice server.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="settings file (YAML)")
+    parser.add_argument("--wyoming", metavar="URI", help="where Wyoming clients connect (tcp://127.0.0.1:10600)")
+    parser.add_argument("--http", metavar="HOST:PORT", help="where the page and the API are (127.0.0.1:10680)")
+    parser.add_argument("--lan", action="store_true", help="listen on all addresses, announce, ask for a token on HTTP")
+    parser.add_argument("--data-dir", metavar="DIR", help="models, tokens and memories")
+    parser.add_argument("--log-level", metavar="LEVEL", help="debug, info, warning or error")
+    parser.add_argument("--check", action="store_true", help="check the settings, load nothing")
+    parser.add_argument("--help-settings", action="store_true", help="print every key of the settings file")
+    parser.add_argument("--version", action="version", version=f"meadowlark {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""The data folder, and the small secrets and ids in it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from handlers.errors import SettingsError
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder; SettingsError when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"The data folder {folder} cannot be written ({error.strerror}): "
+            "make it writable, or choose another with --data-dir or MEADOWLARK_DATA_DIR"
+        ) from None
+
+
+def server_id(folder: Path) -> str:
+    """The server's own uuid, made at its first start: how Home Assistant recognises it after a move."""
+    return _kept(folder / "server-id", lambda: str(uuid.uuid4()))
+
+
+def http_token(folder: Path) -> str:
+    """The token that HTTP asks for beyond this machine, made at the first start."""
+    return _kept(folder / "http-token", lambda: secrets.token_urlsafe(32))
+
+
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The content of a file that only its owner can read, written once."""
+    try:
+        kept = path.read_text(encoding="utf-8").strip()
+        if kept:
+            return kept
+        path.unlink()
+    except FileNotFoundError:
+        pass
+    value = make()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(value + "\n")
+    return value

@@ -1,0 +1,175 @@
+"""Loads every engine, all at the same time, and says how long each took."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from handlers.agent.agent import Agent
+from handlers.agent.skills import Skills
+from handlers.agent.stage import LanguageModel
+from handlers.asr.recognizer import Recognizer
+from handlers.asr.silero import Silero
+from handlers.asr.stage import Transcriber
+from handlers.models.catalogue import ModelKind
+from handlers.models.store import ModelStore, Where
+from handlers.pipeline.turn import Stages
+from handlers.tts.stage import Synthesizer
+from handlers.wake.stage import WakeEngine
+from handlers.workers import Workers
+from server.settings import ServerSettings
+
+_LOGGER = logging.getLogger(__name__)
+
+_WAKE_THREADS = 2
+"""A detector needs 2 ms for 80 ms of audio; two threads keep up with some fifty streams."""
+
+_WAKE_WAITING = 512
+"""One call at most waits for each connection, so this is a bound that is never met before theirs."""
+
+_SMALL_BYTES = 10_000_000
+"""Files below are not worth a line in the log."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Engines:
+    """The loaded engines. Close them when the server stops."""
+
+    stages: Stages
+    transcriber: Transcriber
+    synthesizer: Synthesizer
+    agent: Agent
+    wake: WakeEngine
+
+    async def close(self) -> None:
+        """Let running work end, then free the models."""
+        await asyncio.gather(
+            self.transcriber.close(), self.synthesizer.close(), self.agent.close(), self.stages.wake_workers.close()
+        )
+
+
+async def load_engines(settings: ServerSettings) -> Engines:
+    """Load all engines in parallel. Raises the first failure after all have come to an end."""
+    store = ModelStore(settings.data_dir, settings.models.hub, settings.models.offline)
+    async with _Loading() as loading:
+        transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store))
+        vad = loading.start("voice activity", Silero)
+        synthesizer = loading.start("text to speech", lambda: _load_piper(settings, store))
+        wake = loading.start("wake words", lambda: _load_wake(settings))
+        skills = loading.start("local skills", Skills)
+        builtin = loading.start("built-in language model", lambda: _load_builtin(settings, store))
+        ollama = loading.start("Ollama client", lambda: _load_ollama(settings))
+    await ollama.result().check()
+    models: list[LanguageModel] = [model for model in (ollama.result(), builtin.result()) if model is not None]
+    _log_models(models)
+    agent = Agent(skills.result(), models, settings.agent)
+    stages = Stages(
+        wake=wake.result(),
+        wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
+        wake_settings=settings.wake,
+        recognizer=Recognizer(transcriber.result(), vad.result(), settings.asr),
+        agent=agent,
+        synthesizer=synthesizer.result(),
+    )
+    return Engines(stages, transcriber.result(), synthesizer.result(), agent, wake.result())
+
+
+class _Loading:
+    """Loads in threads, side by side. Threads cannot be cancelled, so a failure waits for the others to finish."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[object]] = []
+
+    async def __aenter__(self) -> _Loading:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    def start(self, what: str, load: Callable[[], T]) -> asyncio.Task[T]:
+        """Call something that blocks, and log how long it took."""
+
+        def timed() -> T:
+            began = time.monotonic()
+            loaded = load()
+            _LOGGER.info("%s ready in %.1f s", what, time.monotonic() - began)
+            return loaded
+
+        task = asyncio.create_task(asyncio.to_thread(timed))
+        self._tasks.append(task)
+        return task
+
+
+def _load_whisper(settings: ServerSettings, store: ModelStore) -> Transcriber:
+    from handlers.asr.whisper import WhisperTranscriber
+
+    folder = store.locate(settings.asr.model, ModelKind.ASR, progress=log_progress())
+    return WhisperTranscriber(folder, Path(settings.asr.model).name, settings.asr)
+
+
+def _load_piper(settings: ServerSettings, store: ModelStore) -> Synthesizer:
+    from handlers.tts.piper import PiperSynthesizer
+
+    default = store.locate(settings.tts.voice, ModelKind.TTS, progress=log_progress())
+    voices = {default.stem: default}
+    for model in store.known():
+        if model.kind is ModelKind.TTS and store.where(model) is not Where.NOWHERE:
+            path = store.locate(model.name, ModelKind.TTS)
+            voices.setdefault(path.stem, path)
+    return PiperSynthesizer(voices, settings.tts)
+
+
+def _load_wake(settings: ServerSettings) -> WakeEngine:
+    from handlers.wake.openwakeword import OpenWakeWordEngine
+
+    return OpenWakeWordEngine(settings.data_dir / "models" / "wake")
+
+
+def _load_builtin(settings: ServerSettings, store: ModelStore) -> LanguageModel | None:
+    if not settings.agent.builtin.model:
+        return None
+    from handlers.agent.builtin import BuiltinModel
+
+    path = store.locate(settings.agent.builtin.model, ModelKind.LLM, progress=log_progress())
+    return BuiltinModel(path, settings.agent.builtin)
+
+
+def _load_ollama(settings: ServerSettings) -> LanguageModel:
+    from handlers.agent.ollama import OllamaModel
+
+    return OllamaModel(settings.agent.ollama)
+
+
+def _log_models(models: list[LanguageModel]) -> None:
+    for model in models:
+        if not model.unavailable:
+            _LOGGER.info("Questions are answered by %s", model.name)
+            return
+        _LOGGER.info("%s", model.unavailable)
+    _LOGGER.warning("No language model: only local skills answer. Start Ollama, or install the extra 'models'")
+
+
+def log_progress() -> Callable[[str, int, int | None], None]:
+    """A download's progress in the log, every tenth of it."""
+    shown: dict[str, int] = {}
+
+    def show(name: str, done: int, total: int | None) -> None:
+        if total and total < _SMALL_BYTES:
+            return
+        tenth = done * 10 // total if total else done // 50_000_000
+        if tenth > shown.get(name, 0):
+            shown[name] = tenth
+            size = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if total else f"{done / 1e6:.0f} MB"
+            _LOGGER.info("Preparing %s: %s", name, size)
+
+    return show

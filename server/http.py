@@ -1,0 +1,205 @@
+"""The HTTP side: health, metrics, status, and a small page that shows them."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from handlers import __version__
+from handlers.errors import SettingsError
+from handlers.timeline import Timeline
+from server.engines import Engines
+from server.metrics import Metrics
+
+_RECENT_TURNS = 20
+"""Timelines that the status shows."""
+
+_OPEN_PATHS = frozenset({"/health", "/ready"})
+"""What a container's health check asks without a token."""
+
+_SHUTDOWN_SECONDS = 2.0
+"""For requests under way when the server stops."""
+
+_EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Status:
+    """What the status page knows: engines, connections, the last turns."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._turns: deque[dict[str, object]] = deque(maxlen=_RECENT_TURNS)
+        self.engines: Engines | None = None
+        self.connections: Callable[[], int] = int
+        self.ready: Callable[[], Awaitable[str]] | None = None
+        """A real round trip through the server; answers with what is wrong, or ''."""
+
+    def observe(self, timeline: Timeline) -> None:
+        """Keep a turn that has ended."""
+        self._turns.appendleft(timeline.as_dict())
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "version": __version__,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "connections": self.connections(),
+            "engines": _engines(self.engines) if self.engines else None,
+            "turns": list(self._turns),
+        }
+
+
+class HttpServer:
+    """Serves HTTP on some addresses until closed. With a token, all but the health routes ask for it."""
+
+    def __init__(self, hosts: list[str], port: int, status: Status, metrics: Metrics, token: str | None) -> None:
+        self._hosts = hosts
+        self._port = port
+        self._status = status
+        self._metrics = metrics
+        app = web.Application(middlewares=[_access(token)] if token else [])
+        app.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/health", self._health),
+                web.get("/ready", self._ready),
+                web.get("/metrics", self._exposition),
+                web.get("/api/v1/voice/status", self._voice_status),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+
+    @property
+    def port(self) -> int:
+        """The port, once started."""
+        addresses = self._runner.addresses
+        return int(addresses[0][1]) if addresses else self._port
+
+    async def start(self) -> None:
+        """Listen; SettingsError when an address cannot be used."""
+        await self._runner.setup()
+        port = self._port
+        for host in self._hosts:
+            try:
+                await web.TCPSite(self._runner, host, port, reuse_address=True).start()
+            except OSError as error:
+                await self._runner.cleanup()
+                raise SettingsError(
+                    f"HTTP cannot listen on {host} port {port} ({error.strerror}): "
+                    "stop the program that uses it, or choose another with --http"
+                ) from None
+            port = self.port  # port 0: the other addresses take the same one
+
+    async def close(self) -> None:
+        """Stop listening and end all requests."""
+        await self._runner.cleanup()
+
+    async def _health(self, request: web.Request) -> web.Response:
+        return web.json_response({"status": "alive", "version": __version__})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        problem = "engines are loading" if self._status.ready is None else await self._status.ready()
+        if problem:
+            return web.json_response({"status": "not ready", "reason": problem}, status=503)
+        return web.json_response({"status": "ready", "version": __version__})
+
+    async def _exposition(self, request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _EXPOSITION_TYPE})
+
+    async def _voice_status(self, request: web.Request) -> web.Response:
+        return web.json_response(self._status.as_dict())
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return web.Response(text=_PAGE, content_type="text/html", headers=_PAGE_HEADERS)
+
+
+def _engines(engines: Engines) -> dict[str, object]:
+    return {
+        "asr": {"model": engines.transcriber.name, "languages": list(engines.transcriber.languages)},
+        "tts": {"voices": [voice.name for voice in engines.synthesizer.voices]},
+        "wake": {"words": list(engines.wake.words)},
+        "agent": {
+            "models": [
+                {"name": model.name, "ready": not model.unavailable, "problem": model.unavailable or None}
+                for model in engines.agent.models
+            ]
+        },
+    }
+
+
+def _access(token: str) -> Middleware:
+    expected = f"Bearer {token}".encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode()
+        if request.path not in _OPEN_PATHS and not hmac.compare_digest(given, expected):
+            return web.json_response(
+                {
+                    "error": "Send the header 'Authorization: Bearer TOKEN'; the token is in the data folder's http-token"
+                },
+                status=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        return await handler(request)
+
+    return check
+
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
+    "style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Meadowlark</title>
+<style>
+  body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem; }
+  table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top }
+  @media (prefers-color-scheme: dark) { body { background: #14171a; color: #e6e6e6 } }
+</style>
+<h1>Meadowlark</h1>
+<p id="state" role="status">Asking the server…</p>
+<table id="engines"></table>
+<h2>Last turns</h2>
+<table id="turns"></table>
+<script>
+  const row = (table, cells) => {
+    const line = table.insertRow();
+    for (const cell of cells) line.insertCell().textContent = cell;
+  };
+  async function show() {
+    const state = document.getElementById("state");
+    try {
+      const status = await (await fetch("api/v1/voice/status")).json();
+      const engines = document.getElementById("engines"), turns = document.getElementById("turns");
+      engines.replaceChildren(); turns.replaceChildren();
+      state.textContent = `Version ${status.version}, ${status.connections} connections`;
+      if (!status.engines) { state.textContent += ": engines are loading"; return; }
+      row(engines, ["Hears", status.engines.asr.model]);
+      row(engines, ["Wakes to", status.engines.wake.words.join(", ")]);
+      for (const model of status.engines.agent.models)
+        row(engines, ["Answers", model.ready ? model.name : `${model.name}: ${model.problem}`]);
+      row(engines, ["Speaks", status.engines.tts.voices.join(", ")]);
+      row(turns, ["answered by", "outcome", "end of speech to first audio"]);
+      for (const turn of status.turns) {
+        const end = turn.marks_ms.speech_end, audio = turn.marks_ms.first_audio;
+        row(turns, [turn.route, turn.outcome, end != null && audio != null ? `${Math.round(audio - end)} ms` : ""]);
+      }
+    } catch (error) {
+      state.textContent = "The server does not answer. Is it running?";
+    }
+  }
+  show();
+  setInterval(show, 3000);
+</script>
+</html>
+"""

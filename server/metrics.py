@@ -1,0 +1,61 @@
+"""Prometheus metrics. Their names are written here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prometheus_client import (
+    GC_COLLECTOR,
+    PLATFORM_COLLECTOR,
+    PROCESS_COLLECTOR,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    generate_latest,
+)
+
+from handlers import __version__
+from handlers.timeline import Timeline
+
+_SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+"""Fine where a person feels a difference, coarse where everybody is annoyed."""
+
+
+class Metrics:
+    """All metrics of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._stages = Histogram(
+            "meadowlark_stage_seconds",
+            "Wait between two moments of a turn; 'response' is end of speech to first audio",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self._registry,
+        )
+        self._turns = Counter(
+            "meadowlark_turns", "Turns by outcome and who answered", ["outcome", "route"], registry=self._registry
+        )
+        Info("meadowlark_build", "Version of the server", registry=self._registry).info({"version": __version__})
+        for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
+            self._registry.register(collector)
+
+    def watch_connections(self, connections: Callable[[], float], refused: Callable[[], float]) -> None:
+        """Read the number of Wyoming connections whenever metrics are asked for."""
+        Gauge("meadowlark_connections", "Open Wyoming connections", registry=self._registry).set_function(connections)
+        Gauge(
+            "meadowlark_connections_refused", "Connections refused over the limit since start", registry=self._registry
+        ).set_function(refused)
+
+    def observe(self, timeline: Timeline) -> None:
+        """Count a turn that has ended."""
+        kind = timeline.route.partition("/")[0] or "none"
+        self._turns.labels(outcome=str(timeline.outcome), route=kind).inc()
+        for stage, seconds in timeline.stages().items():
+            self._stages.labels(stage=stage).observe(max(0.0, seconds))
+
+    def exposition(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
