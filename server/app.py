@@ -29,7 +29,7 @@ from server.discovery import Announcer
 from server.engines import Engines, load_engines
 from server.http import HttpServer, Status
 from server.metrics import Metrics
-from server.settings import ServerSettings
+from server.settings import ServerSettings, join_address
 from server.wyoming import WyomingServer
 
 _LOGGER = logging.getLogger(__name__)
@@ -87,8 +87,8 @@ class App:
         if settings.announced:
             await self._announce()
         _LOGGER.info("Meadowlark %s is ready after %.1f s", __version__, time.monotonic() - began)
-        _LOGGER.info("Satellites and Home Assistant connect to %s", ", ".join(self._wyoming.addresses))
-        _LOGGER.info("Open http://%s:%d/ in a browser", "localhost", self._http.port)
+        _LOGGER.info("Satellites and Home Assistant connect to %s", ", ".join(self._wyoming_uris()))
+        _LOGGER.info("Open %s in a browser", self._page_address())
 
     def _make_http(self) -> HttpServer:
         token = None
@@ -146,6 +146,14 @@ class App:
         )
         self._owned.push_async_callback(announcer.close)
         await announcer.start(self._wyoming.addresses if self._wyoming else [])
+
+    def _wyoming_uris(self) -> list[str]:
+        addresses = self._wyoming.addresses if self._wyoming else []
+        return [f"tcp://{join_address(address, self.wyoming_port)}" for address in addresses]
+
+    def _page_address(self) -> str:
+        host = self._settings.http_bind()[0][0]
+        return f"http://{join_address('127.0.0.1' if host == '0.0.0.0' else host, self.http_port)}/"
 
     async def _round_trip(self) -> str:
         """Ask our own Wyoming port what it offers, as a client would."""

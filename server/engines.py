@@ -16,6 +16,7 @@ from handlers.agent.stage import LanguageModel
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.stage import Transcriber
+from handlers.errors import ModelError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore, Where
 from handlers.pipeline.turn import Stages
@@ -123,8 +124,13 @@ def _load_piper(settings: ServerSettings, store: ModelStore) -> Synthesizer:
     default = store.locate(settings.tts.voice, ModelKind.TTS, progress=log_progress())
     voices = {default.stem: default}
     for model in store.known():
-        if model.kind is ModelKind.TTS and store.where(model) is not Where.NOWHERE:
+        if model.kind is not ModelKind.TTS or store.where(model) is Where.NOWHERE:
+            continue
+        try:
             path = store.locate(model.name, ModelKind.TTS)
+        except ModelError as error:  # not the voice that was asked for: the server works without it
+            _LOGGER.warning("A voice is left out: %s", error)
+        else:
             voices.setdefault(path.stem, path)
     return PiperSynthesizer(voices, settings.tts)
 

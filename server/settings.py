@@ -21,11 +21,11 @@ HTTP_PORT = 10680
 
 
 def _wyoming_uri(value: str) -> str:
-    return f"tcp://{_join(*_parse(value, WYOMING_PORT))}"
+    return f"tcp://{join_address(*_parse(value, WYOMING_PORT))}"
 
 
 def _http_address(value: str) -> str:
-    return _join(*_parse(value, HTTP_PORT))
+    return join_address(*_parse(value, HTTP_PORT))
 
 
 def _parse(value: str, port: int) -> tuple[str, int]:
@@ -35,7 +35,8 @@ def _parse(value: str, port: int) -> tuple[str, int]:
         raise ValueError(str(error)) from None
 
 
-def _join(host: str, port: int) -> str:
+def join_address(host: str, port: int) -> str:
+    """'HOST:PORT', with brackets around an IPv6 address."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

@@ -119,10 +119,10 @@ def _addresses(text: str, language: str) -> str:
         # A mark right behind the host belongs to the sentence.
         return host(found[1], found[2] or found[1][len(found[1].rstrip(".,;!?")) :])
 
+    text = _URL.sub(url, text)  # first: "http://user:secret@host" is no e-mail address
     text = _EMAIL.sub(
         lambda found: re.sub(r"[_+-]", " ", found[1]).replace(".", dot) + at + found[2].replace(".", dot), text
     )
-    text = _URL.sub(url, text)
     return _DOMAIN.sub(lambda found: host(found[1], found[2]), text) if words else text
 
 
@@ -171,7 +171,7 @@ def _one_line(text: str) -> str:
 def _without_emphasis(text: str) -> str:
     text = re.sub(r"\\(?=[^\w\s])", "", text).replace("\\", " ")
     text = text.replace("~~", "").replace("`", "")
-    text = re.sub(r"(?<!\d)\*|\*(?! ?\d)", "", text)  # "5 * 3" is a sum
+    text = re.sub(r"(?<!\d)(?<!\d )\*|\*(?! ?\d)", "", text)  # "5 * 3" is a sum
     text = re.sub(r"(?<=[^\W_])_{1,3}(?=[^\W_])", " ", text)  # snake_case is words
     return text.replace("_", "")
 

@@ -64,7 +64,7 @@ class ThoughtFilter:
     def finish(self) -> str:
         """The end of the stream: what was held back, unless it begins a mark or belongs to a thought."""
         held = "" if self._closes or self._header is not None else self._held
-        self.__init__()  # type: ignore[misc]
+        self._held, self._closes, self._header = "", None, None
         # "<" and "<t" may be anything; three characters that fit a mark are a mark that was cut off.
         return held if len(held) < 3 else ""
 

@@ -1,0 +1,139 @@
+"""The command `meadowlark-satellite`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from handlers.errors import MeadowlarkError, SettingsError
+from handlers.settings import load_settings
+from satellite.link import Link
+from satellite.machine import Satellite
+from satellite.report import lines, summary
+from satellite.settings import SatelliteSettings, Settings
+from satellite.sink import STDOUT, open_sink
+from satellite.source import open_source
+from satellite.turn import TurnResult
+from satellite.wake import open_wake_words
+
+_LOGGER = logging.getLogger(__name__)
+
+_FLAGS = ("server", "mic", "speaker", "wake_word", "name", "log_level")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the satellite. 0: done or stopped, 2: the person can fix their input, 1: anything else went wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = _settings(options)
+        logging.basicConfig(
+            level=settings.log_level.upper(),
+            format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+            stream=sys.stderr,
+        )
+        asyncio.run(_run(settings, once=options.once))
+    except MeadowlarkError as error:
+        print(f"meadowlark-satellite: {error}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        _LOGGER.debug("Unexpected", exc_info=True)
+        problem = f"{type(error).__name__}: {error}"
+        print(f"meadowlark-satellite: something unexpected went wrong ({problem})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="meadowlark-satellite",
+        description="Ears and mouth of Meadowlark: hears the wake word, asks the server, plays the answer.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--server", metavar="auto|tcp://HOST:PORT", help="the server; auto (the default) finds it")
+    add("--mic", metavar="NAME|FILE.wav|-", help="a device's name or number, a recording, or - for stdin")
+    add("--speaker", metavar="NAME|FILE.wav|-|none", help="a device's name or number, a file, - for stdout, or none")
+    add(
+        "--wake-word",
+        metavar="NAME[:THRESHOLD]",
+        action="append",
+        help="may be given several times; none is push to talk",
+    )
+    add("--name", help="how this satellite is called on the server; the host's name by default")
+    add("--once", action="store_true", help="one turn, then exit; prints transcript, answer and timeline")
+    add("--config", metavar="FILE", type=Path, help="a YAML settings file")
+    add("--log-level", choices=("debug", "info", "warning", "error"))
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> SatelliteSettings:
+    """Everything outside of MEADOWLARK_SATELLITE__* is the server's."""
+    given = {key: getattr(options, key) for key in _FLAGS if getattr(options, key) is not None}
+    return load_settings(
+        Settings,
+        flags={"satellite": given} if given else {},
+        config_file=options.config,
+        environ={name: value for name, value in os.environ.items() if name.upper().startswith("MEADOWLARK_SATELLITE")},
+        flag_names={f"satellite.{key}": "--" + key.replace("_", "-") for key in _FLAGS},
+    ).satellite
+
+
+async def _run(settings: SatelliteSettings, *, once: bool) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    try:
+        await _serve(settings, once=once)
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+        _LOGGER.info("Stopped")
+
+
+async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
+    link = Link(settings.server)
+    wake = await open_wake_words(settings.wake_word)
+    try:
+        source = await open_source(settings.mic)
+        try:
+            sink = await open_sink(settings.speaker)
+            try:
+
+                def report(result: TurnResult) -> None:
+                    _report(result, once=once, spoken_to_stdout=settings.speaker == STDOUT)
+
+                if wake is None and source.is_live and not once:
+                    raise SettingsError(
+                        "Push to talk (--wake-word none) sends all it hears, so it is for one turn: add --once"
+                    )
+                await Satellite(source, sink, link, wake, settings.name, report).run(once=once)
+            finally:
+                await sink.close()
+        finally:
+            await source.close()
+    finally:
+        if wake is not None:
+            await wake.close()
+
+
+def _report(result: TurnResult, *, once: bool, spoken_to_stdout: bool) -> None:
+    if not once:
+        _LOGGER.log(logging.WARNING if result.error else logging.INFO, "%s", summary(result))
+        return
+    if result.transcript or result.answer or result.timeline:
+        for line in lines(result):
+            print(line, file=sys.stderr if spoken_to_stdout else sys.stdout)

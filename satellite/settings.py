@@ -1,0 +1,41 @@
+"""The satellite's settings: the section `satellite` of the settings file, variables MEADOWLARK_SATELLITE__*."""
+
+from __future__ import annotations
+
+import platform
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from handlers.settings import Section
+
+
+class SatelliteSettings(Section):
+    """What this satellite hears with, speaks with and is called."""
+
+    server: str = "auto"
+    """The server: auto, or tcp://HOST:PORT."""
+
+    mic: str = "default"
+    """The microphone: part of a device's name, its number, default, a file that ends in .wav, or - for stdin."""
+
+    speaker: str = "default"
+    """The speaker: like the microphone (- is stdout), or none."""
+
+    wake_word: list[str] = Field(["okay_nabu"], min_length=1)
+    """Wake words, each NAME or NAME:THRESHOLD; none alone is push to talk."""
+
+    name: str = Field(default_factory=lambda: platform.node() or "satellite", min_length=1, max_length=64)
+    """How this satellite is called on the server, where no other may have the same name."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much is logged to stderr."""
+
+
+class Settings(Section):
+    """One settings file may serve the server too, so its sections are not the satellite's to judge."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    satellite: SatelliteSettings = SatelliteSettings()
+    """This satellite."""

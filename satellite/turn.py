@@ -1,0 +1,228 @@
+"""One turn on the link: a question goes up while it is spoken, an answer comes down and is played."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from wyoming.asr import Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.handle import Handled, HandledChunk, NotHandled
+from wyoming.pipeline import PipelineStage, RunPipeline
+from wyoming.vad import VoiceStopped
+
+from handlers.audio import BYTES_PER_SECOND, RATE, SPEECH, WIDTH, AudioFormat
+from handlers.errors import AudioError, DeadlineError, EngineError, MeadowlarkError, ProtocolError
+from handlers.wire.client import WyomingClient
+from satellite.link import Link, LinkLostError
+from satellite.sink import Sink
+
+_LOGGER = logging.getLogger(__name__)
+
+SILENT_SECONDS = 30.0
+"""A server that is at work says something within this time: speech alone never takes longer than 15 s."""
+
+TURN_SECONDS = 600.0
+"""No answer is longer; a server that trickles for ever is stuck."""
+
+_AHEAD_SECONDS = 10.0
+"""Audio that may wait for a slow connection. What does not fit is dropped: nobody answers to late audio."""
+
+_ANSWER_CHARACTERS = 100_000
+"""Far beyond any answer that somebody listens to."""
+
+
+@dataclass(frozen=True)
+class TurnRequest:
+    """What a turn is about, besides its audio."""
+
+    satellite_id: str
+    conversation_id: str | None = None
+    """The conversation that this turn goes on with."""
+    wake_word: str | None = None
+
+
+@dataclass
+class TurnResult:
+    """What came of a turn."""
+
+    transcript: str = ""
+    answer: str = ""
+    timeline: dict[str, object] = field(default_factory=dict)
+    """The server's own: turn_id, route, outcome, marks_ms."""
+    audio_seconds: float = 0.0
+    """Length of the spoken answer."""
+    sent_seconds: float = 0.0
+    """Length of the audio that was sent."""
+    conversation_id: str | None = None
+    waits: dict[str, float] = field(default_factory=dict)
+    """Seconds from the last audio sent to the first `transcript`, `text` and `audio` of the answer."""
+    error: MeadowlarkError | None = None
+
+
+class Turn:
+    """A turn from its wake-up to the end of its answer. `hear` gives it audio while `run` is at work."""
+
+    def __init__(self, link: Link, sink: Sink, request: TurnRequest, *, silent_seconds: float = SILENT_SECONDS) -> None:
+        self._silent_seconds = silent_seconds
+        self._link = link
+        self._sink = sink
+        self._request = request
+        self._audio: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by bytes, below; b'' is the end
+        self._waiting_bytes = 0
+        self._heard_enough = False
+        self._format: AudioFormat | None = None
+        self._arrivals: dict[str, float] = {}
+        self._last_sent = 0.0
+        self._result = TurnResult(conversation_id=request.conversation_id)
+
+    @property
+    def has_heard_enough(self) -> bool:
+        """The server takes no more audio."""
+        return self._heard_enough
+
+    def hear(self, piece: bytes) -> None:
+        """Take the next audio. Never waits; once the server has heard enough it is dropped."""
+        if self._heard_enough or not piece:
+            return
+        if self._waiting_bytes + len(piece) > _AHEAD_SECONDS * BYTES_PER_SECOND:
+            return
+        self._waiting_bytes += len(piece)
+        self._audio.put_nowait(piece)
+
+    def end_of_audio(self) -> None:
+        """There is no more audio to hear."""
+        self._audio.put_nowait(b"")
+
+    async def run(self) -> TurnResult:
+        """Have the turn. What goes wrong is in the result; cancelling ends it here and on the server."""
+        result = self._result
+        finished = False
+        try:
+            async with asyncio.timeout(TURN_SECONDS) as deadline, self._link.open() as client:
+                await self._converse(client)
+            finished = True
+        except OSError as error:  # TimeoutError is one
+            if deadline.expired():
+                result.error = DeadlineError(f"The answer was not over after {TURN_SECONDS:g} seconds")
+            else:
+                result.error = LinkLostError(f"The connection to the server was lost ({error.strerror or error})")
+        except MeadowlarkError as error:
+            result.error = error
+        finally:
+            self._heard_enough = True
+            if not finished:
+                await self._sink.abort()
+        result.waits = {what: max(0.0, at - self._last_sent) for what, at in self._arrivals.items()}
+        return result
+
+    async def _converse(self, client: WyomingClient) -> None:
+        await client.send(self._run_pipeline())
+        sending = asyncio.create_task(self._send_audio(client))
+        try:
+            while (event := await client.receive(self._silent_seconds)) is not None:
+                if await self._take(event):
+                    await self._sink.drain()
+                    return
+            raise LinkLostError("The server closed the connection in the middle of the turn")
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)  # what made it fail, `receive` has met too
+
+    def _run_pipeline(self) -> Event:
+        event = RunPipeline(
+            start_stage=PipelineStage.ASR, end_stage=PipelineStage.TTS, wake_word_name=self._request.wake_word
+        ).event()
+        context = {"satellite_id": self._request.satellite_id, "conversation_id": self._request.conversation_id}
+        event.data["context"] = {key: value for key, value in context.items() if value is not None}
+        return event
+
+    async def _send_audio(self, client: WyomingClient) -> None:
+        await client.send(AudioStart(rate=SPEECH.rate, width=SPEECH.width, channels=SPEECH.channels).event())
+        while piece := await self._audio.get():
+            self._waiting_bytes -= len(piece)
+            if self._heard_enough:
+                return
+            await client.send(AudioChunk(rate=RATE, width=WIDTH, channels=1, audio=piece).event())
+            self._last_sent = asyncio.get_running_loop().time()
+            self._result.sent_seconds += len(piece) / BYTES_PER_SECOND
+        if not self._heard_enough:
+            await client.send(AudioStop().event())
+
+    async def _take(self, event: Event) -> bool:
+        """Take one event of the server; True after the last one."""
+        result = self._result
+        if VoiceStopped.is_type(event.type):
+            self._heard_enough = True
+        elif Transcript.is_type(event.type):
+            self._heard_enough = True
+            self._arrived("transcript")
+            result.transcript = _text(event)
+        elif HandledChunk.is_type(event.type):
+            self._arrived("text")
+            result.answer = (result.answer + _text(event))[:_ANSWER_CHARACTERS]
+        elif Handled.is_type(event.type) or NotHandled.is_type(event.type):
+            self._arrived("text")
+            result.answer = _text(event) or result.answer
+            context = event.data.get("context")
+            if isinstance(context, dict) and isinstance(context.get("conversation_id"), str):
+                result.conversation_id = context["conversation_id"]
+        elif Error.is_type(event.type):
+            self._keep_timeline(event)
+            raise _server_error(event)
+        elif AudioStop.is_type(event.type):
+            self._keep_timeline(event)
+            return True
+        else:
+            await self._play(event)
+        return False
+
+    async def _play(self, event: Event) -> None:
+        if AudioStart.is_type(event.type):
+            if self._format is None:
+                self._format = _format(event)
+                await self._sink.start(self._format)
+            elif _format(event) != self._format:
+                raise ProtocolError("The server changed the audio format in the middle of its answer")
+        elif AudioChunk.is_type(event.type) and event.payload:
+            if self._format is None:
+                raise ProtocolError("The server sent audio before it stated the format")
+            self._arrived("audio")
+            self._result.audio_seconds += len(event.payload) / self._format.bytes_per_second
+            await self._sink.write(event.payload)
+
+    def _arrived(self, what: str) -> None:
+        self._arrivals.setdefault(what, asyncio.get_running_loop().time())
+
+    def _keep_timeline(self, event: Event) -> None:
+        timeline = event.data.get("timeline")
+        if isinstance(timeline, dict):
+            self._result.timeline = timeline
+
+
+def _server_error(event: Event) -> EngineError:
+    error = EngineError(_text(event) or "The server failed without saying why; its log says more")
+    code = event.data.get("code")
+    if isinstance(code, str):
+        error.code = code
+    return error
+
+
+def _text(event: Event) -> str:
+    text = event.data.get("text")
+    return text if isinstance(text, str) else ""
+
+
+def _format(event: Event) -> AudioFormat:
+    values = [value for key in ("rate", "width", "channels") if isinstance(value := event.data.get(key), int)]
+    if len(values) < 3:
+        raise ProtocolError(f"The server's '{event.type}' has no rate, width and channels that are whole numbers")
+    audio_format = AudioFormat(*values)
+    try:
+        audio_format.check()
+    except AudioError as error:
+        raise ProtocolError(f"The server's audio cannot be played: {error}") from None
+    return audio_format

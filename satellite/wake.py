@@ -1,0 +1,176 @@
+"""The local wake word, and the short memory of sound that keeps what was said in the same breath."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from handlers.audio import BYTES_PER_SECOND, to_float
+from handlers.errors import SettingsError
+from handlers.wake.stage import Detector, WakeSettings, WakeWord, phrase_of
+from handlers.workers import Workers
+
+NONE = "none"
+"""Instead of a wake word: push to talk."""
+
+_DEFAULTS = WakeSettings()
+
+_MEMORY_SECONDS = 1.5
+"""Pre-roll: the longest wake word and what is said until it is noticed."""
+
+_LATE_SECONDS = 0.7
+"""openWakeWord notices a word 0.1 to 0.45 s after its end, in fluent speech up to 0.7 s (measured with Piper)."""
+
+_PAUSE_SECONDS = 0.2
+"""A gap of this length lies between the wake word and the request; consonants ("what time") close for up to 0.15 s."""
+
+_WORD_SECONDS = 0.3
+"""The shortest wake word has more sound than this, so a gap after less of it lies before the word."""
+
+_QUIET = 0.1
+"""A gap is 20 dB below the loudest sound around it."""
+
+_STEP_SECONDS = 0.02
+_STEP_BYTES = int(_STEP_SECONDS * BYTES_PER_SECOND)
+
+_FRAME_BYTES = int(0.08 * BYTES_PER_SECOND)
+"""The engine scores every 80 ms, so the worker is called no more often."""
+
+
+@dataclass(frozen=True)
+class Wake:
+    """Why a turn begins, and its first audio."""
+
+    name: str | None = None
+    """The wake word, or None when the person pushed to talk."""
+    score: float = 0.0
+    audio: bytes = b""
+    """What was heard since the end of the wake word."""
+
+
+class WakeListener:
+    """Hears wake words in pieces of internal audio."""
+
+    def __init__(self, detector: Detector, phrases: Sequence[str]) -> None:
+        self.phrases = phrases
+        """How the words are said, for messages."""
+        self._detector = detector
+        self._workers = Workers("wake", threads=1)
+        self._memory = PreRoll(_MEMORY_SECONDS)
+        self._frame = bytearray()
+
+    async def hear(self, piece: bytes) -> Wake | None:
+        """Take the next audio; the answer is a wake-up when a word was heard."""
+        self._memory.add(piece)
+        self._frame += piece
+        if len(self._frame) < _FRAME_BYTES:
+            return None
+        frame = bytes(self._frame)
+        self._frame.clear()
+        heard = await self._workers.run(lambda: self._detector.process(frame))
+        if not heard:
+            return None
+        best = max(heard, key=lambda detection: detection.score)
+        return Wake(best.name, best.score, since_wake_word(self._memory.audio()))
+
+    async def reset(self) -> None:
+        """Forget everything heard, before listening again."""
+        self._memory.clear()
+        self._frame.clear()
+        await self._workers.run(self._detector.reset)
+
+    async def close(self) -> None:
+        await self._workers.close()
+
+
+class PreRoll:
+    """The last seconds of internal audio."""
+
+    def __init__(self, seconds: float) -> None:
+        self._limit = int(seconds * BYTES_PER_SECOND)
+        self._audio = bytearray()
+
+    def add(self, pcm: bytes) -> None:
+        self._audio += pcm
+        del self._audio[: max(0, len(self._audio) - self._limit)]
+
+    def audio(self) -> bytes:
+        return bytes(self._audio)
+
+    def clear(self) -> None:
+        self._audio.clear()
+
+
+def since_wake_word(heard: bytes) -> bytes:
+    """The end of `heard`, which goes up to the moment of detection, from where the wake word can be over.
+
+    That is the first gap after it. Without one (noise, or a request in the same breath) it is as much as a detection
+    may be late: then the end of the wake word is sent along, because losing the first word would be worse.
+    """
+    steps = len(heard) // _STEP_BYTES
+    heard = heard[len(heard) - steps * _STEP_BYTES :]
+    if not steps:
+        return heard
+    loudness = np.sqrt(np.mean(to_float(heard).reshape(steps, -1) ** 2, axis=1))
+    loud = loudness > _QUIET * loudness.max()
+    earliest = max(0, steps - round(_LATE_SECONDS / _STEP_SECONDS))
+    pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
+    for step in range(earliest, steps - pause + 1):
+        if not loud[step : step + pause].any() and loud[:step].sum() >= _WORD_SECONDS / _STEP_SECONDS:
+            return heard[step * _STEP_BYTES :]
+    return heard[earliest * _STEP_BYTES :]
+
+
+async def open_wake_words(wanted: Sequence[str]) -> WakeListener | None:
+    """A listener for NAME or NAME:THRESHOLD each, or None for push to talk ('none').
+
+    Raises SettingsError for a word or threshold that cannot be, MissingExtraError without the engine's package.
+    """
+    if NONE in (word.strip().lower() for word in wanted):
+        if len(wanted) > 1:
+            raise SettingsError("The wake word 'none' means push to talk: leave out the other wake words")
+        return None
+    from handlers.wake.openwakeword import OpenWakeWordEngine  # imports the engine's package
+
+    workers = Workers("wake-loading", threads=1)
+    try:
+        engine = await workers.run(OpenWakeWordEngine)
+        thresholds = choose(wanted, engine.words)
+        detector = await workers.run(lambda: engine.detector(thresholds, _DEFAULTS.refractory_seconds))
+    finally:
+        await workers.close()
+    return WakeListener(detector, [phrase_of(name) for name in thresholds])
+
+
+def choose(wanted: Sequence[str], words: Mapping[str, WakeWord]) -> dict[str, float]:
+    """Installed names with their thresholds. A word may be written as it is said: 'okay nabu' for 'okay_nabu'."""
+    by_phrase = {_plain(name): name for name in words} | {_plain(word.phrase): word.name for word in words.values()}
+    thresholds: dict[str, float] = {}
+    for entry in wanted:
+        name, _, threshold = entry.partition(":")
+        if _plain(name) not in by_phrase:
+            near = difflib.get_close_matches(_plain(name), by_phrase, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            known = ", ".join(sorted(word.phrase for word in words.values()))
+            raise SettingsError(f"There is no wake word '{name}': {hint}known are {known}, and none for push to talk")
+        thresholds[by_phrase[_plain(name)]] = _threshold(entry, threshold)
+    if not thresholds:
+        raise SettingsError("No wake word is set: name one, or 'none' for push to talk")
+    return thresholds
+
+
+def _threshold(entry: str, text: str) -> float:
+    try:
+        value = float(text) if text else _DEFAULTS.threshold
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 1:
+        raise SettingsError(f"'{entry}' is not NAME:THRESHOLD with a threshold between 0 and 1, like okay_nabu:0.6")
+    return value
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").replace("-", " ").split())

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import pytest
+
+from handlers.audio import seconds
+from handlers.errors import SettingsError
+from satellite.wake import PreRoll, Wake, WakeListener, choose, open_wake_words, since_wake_word
+from tests.satellite.speech import Speaker, likeness, silence
+
+PIECE = 640
+
+BEFORE = 1.5
+
+
+async def listener(*words: str) -> WakeListener:
+    opened = await open_wake_words(words)
+    assert opened is not None
+    return opened
+
+
+async def hear(wake: WakeListener, audio: bytes) -> tuple[Wake, float] | None:
+    """The first wake-up and the seconds of audio that it took."""
+    for start in range(0, len(audio), PIECE):
+        heard = await wake.hear(audio[start : start + PIECE])
+        if heard is not None:
+            return heard, seconds(audio[: start + PIECE])
+    return None
+
+
+@pytest.mark.parametrize("word", ["okay_nabu", "hey_jarvis", "alexa"])
+async def test_a_spoken_wake_word_is_heard(speaker: Speaker, word: str) -> None:
+    wake = await listener("okay nabu", "hey jarvis", "alexa")
+    found = await hear(wake, silence(BEFORE) + speaker.say(word.replace("_", " ").capitalize() + ".") + silence(1))
+    await wake.close()
+    assert found is not None
+    assert found[0].name == word
+    assert found[0].score >= 0.5
+
+
+async def test_other_speech_does_not_wake(speaker: Speaker) -> None:
+    wake = await listener("okay_nabu")
+    spoken = speaker.say("The weather will be fine tomorrow. Please turn on the kitchen light.")
+    assert await hear(wake, silence(BEFORE) + spoken + silence(1)) is None
+    await wake.close()
+
+
+async def test_the_threshold_counts(speaker: Speaker) -> None:
+    wake = await listener("okay_nabu:0.999")
+    assert await hear(wake, silence(BEFORE) + speaker.say("Okay Nabu.") + silence(1)) is None
+    await wake.close()
+
+
+async def test_it_hears_again_after_a_reset(speaker: Speaker) -> None:
+    wake = await listener("okay_nabu")
+    audio = silence(BEFORE) + speaker.say("Okay Nabu.") + silence(1)
+    assert await hear(wake, audio) is not None
+    await wake.reset()
+    assert await hear(wake, audio) is not None
+    await wake.close()
+
+
+@pytest.mark.parametrize("pause", [0.3, 0.6, 1.5])
+async def test_nothing_of_the_request_is_lost_and_nothing_of_the_wake_word_sent(speaker: Speaker, pause: float) -> None:
+    word, request = speaker.say("Okay Nabu."), speaker.say("What time is it?")
+    audio = silence(BEFORE) + word + silence(pause) + request + silence(1)
+    wake = await listener("okay_nabu")
+    found = await hear(wake, audio)
+    await wake.close()
+    assert found is not None
+    heard, at = found
+    start = at - seconds(heard.audio)
+    end_of_word = BEFORE + seconds(word)
+    assert end_of_word - 0.1 <= start <= end_of_word + pause
+    sent = heard.audio + audio[int(at * 32_000) :]
+    assert likeness(sent, request) > 0.999
+
+
+async def test_a_request_in_the_same_breath_is_sent_whole(speaker: Speaker) -> None:
+    audio = silence(BEFORE) + speaker.say("Okay Nabu what time is it?") + silence(1)
+    wake = await listener("okay_nabu")
+    found = await hear(wake, audio)
+    await wake.close()
+    assert found is not None
+    heard, at = found
+    sent = heard.audio + audio[int(at * 32_000) :]
+    # The wake word by itself takes no longer than this at the same speed, so the request begins after it.
+    request = audio[int((BEFORE + seconds(speaker.say("Okay Nabu."))) * 32_000) // 2 * 2 :]
+    assert likeness(sent, request[: len(request) - 32_000]) > 0.999
+
+
+def test_noise_hides_the_gap_so_all_that_may_belong_to_the_request_is_kept(speaker: Speaker) -> None:
+    loud = speaker.say("The quick brown fox jumps over the lazy dog and runs away.")[:48_000]
+    assert seconds(since_wake_word(loud)) == pytest.approx(0.7, abs=0.021)
+
+
+@pytest.mark.parametrize("length", [0, 2, 638, 640, 5_000])
+def test_a_short_memory_is_no_error(length: int) -> None:
+    assert len(since_wake_word(bytes(length))) <= length
+
+
+def test_the_memory_is_bounded() -> None:
+    memory = PreRoll(0.5)
+    for number in range(100):
+        memory.add(bytes([number]) * PIECE)
+    assert len(memory.audio()) == 16_000
+    assert memory.audio()[-1] == 99
+    memory.clear()
+    assert memory.audio() == b""
+
+
+async def test_none_is_push_to_talk() -> None:
+    assert await open_wake_words(["none"]) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (["okay nabbu"], "did you mean 'okay nabu'"),
+        (["computer"], "known are alexa"),
+        (["okay_nabu:2"], "threshold between 0 and 1"),
+        (["okay_nabu:loud"], "threshold between 0 and 1"),
+        (["none", "alexa"], "leave out the other"),
+        ([], "No wake word is set"),
+    ],
+)
+async def test_a_wake_word_that_cannot_be_is_one_sentence(wanted: list[str], words: str) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        await open_wake_words(wanted)
+    assert "\n" not in str(caught.value)
+
+
+async def test_words_may_be_written_as_they_are_said() -> None:
+    from handlers.wake.openwakeword import OpenWakeWordEngine
+
+    words = OpenWakeWordEngine().words
+    assert choose(["Okay Nabu:0.7", "hey-jarvis"], words) == {"okay_nabu": 0.7, "hey_jarvis": 0.5}
