@@ -51,8 +51,8 @@ def load_settings(
 
     flags: nested like the file ({"wyoming": {"uri": …}}), only what the person gave.
     environ: os.environ when None. An empty variable counts as not set, as container tools pass unset ones on.
-    foreign: key paths ("satellite", "wake.cooldown") of another program with the same prefix; their variables are
-    left alone. flag_names: what a flag is called where that is not its key, {"wyoming.uri": "--wyoming"}.
+    foreign: keys ("satellite") of another program that shares the file and the prefix; they are left alone.
+    flag_names: what a flag is called where that is not its key, {"wyoming.uri": "--wyoming"}.
     """
     schema = Schema(root)
     problems: list[str] = []
@@ -62,7 +62,7 @@ def load_settings(
         _from_environment(root, schema, os.environ if environ is None else environ, names, problems),
     ]
     if config_file is not None:
-        sources.append(read_settings_file(config_file, problems))
+        sources.append(_without(read_settings_file(config_file, problems), foreign))
 
     merged: dict[str, object] = {}
     for source in reversed(sources):
@@ -126,6 +126,11 @@ class _Environment(EnvSettingsSource):
             if isinstance(value, str) and value.lstrip()[:1] not in ("[", "{") and field and _is_list(field.annotation):
                 return [part.strip() for part in value.split(",")]
             return value  # the check of all settings together says what is wrong with it
+
+
+def _without(source: Source, foreign: Collection[str]) -> Source:
+    """The settings of a file without the sections that are another program's."""
+    return Source({key: value for key, value in source.data.items() if key not in foreign}, source.places)
 
 
 def _from_flags(flags: Mapping[str, object], flag_names: Mapping[str, str]) -> Source:

@@ -64,7 +64,7 @@ def read_settings_file(path: Path, problems: list[str]) -> Source:
         raise SettingsError(f"settings file {path}: {error}") from None
     places: dict[KeyPath, Given] = {}
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
             return Source({}, {})
@@ -74,9 +74,9 @@ def read_settings_file(path: Path, problems: list[str]) -> Source:
         data: dict[str, object] = loader.construct_document(node)
     except yaml.YAMLError as error:
         raise SettingsError(f"settings file {path}{_describe(error)}") from None
-    except ValueError as error:  # 2026-99-99 looks like a date and is none
+    except ValueError:  # Python reads no number of more than 4300 digits
         raise SettingsError(
-            f"settings file {path}: put quotes around a value that is no date or number ({error})"
+            f"settings file {path}: a number in it is too long; put quotes around what is text"
         ) from None
     except RecursionError:
         raise SettingsError(f"settings file {path}: it is nested too deeply") from None
@@ -103,6 +103,23 @@ def read_text(path: Path, limit: int) -> str:
         raise ValueError(f"the file is not UTF-8 text (byte {error.start})") from None
 
 
+_NOT_OURS = {"tag:yaml.org,2002:timestamp"}
+_BOOLEAN = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without surprises: `no` is Norwegian, `on` a word and 2026-11-20 text; only true and false are booleans.
+
+    A setting that is a boolean takes yes, no, on and off all the same: pydantic reads these words.
+    """
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regex) for tag, regex in resolvers if tag not in _NOT_OURS and (tag != _BOOLEAN or first in "tTfF")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
 def _locate(
     node: yaml.Node, path: KeyPath, file: Path, places: dict[KeyPath, Given], problems: list[str], seen: set[int]
 ) -> None:
@@ -113,7 +130,7 @@ def _locate(
     for number, item in enumerate(node.value):
         key, value = item if isinstance(item, tuple) else (None, item)
         if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-            key.tag = "tag:yaml.org,2002:str"  # YAML reads `no` and `1` as false and a number; settings have names
+            key.tag = "tag:yaml.org,2002:str"  # 1 is a number and true a boolean, but settings have names
         here = (*path, str(key.value) if key is not None else str(number))
         line = (key or value).start_mark.line + 1
         if here in places:

@@ -73,10 +73,12 @@ class Schema:
 
         def likeness(known: KeyPath) -> float:
             by_name = _ratio(known[-1], path[-1])
-            return max(_ratio(dotted(known), dotted(path)), by_name if known[:-1] == path[:-1] else 0.9 * by_name)
+            return by_name if known[:-1] == path[:-1] else max(_ratio(dotted(known), dotted(path)), 0.9 * by_name)
 
-        neighbours = [(*path[:-1], key) for key in self.children(path[:-1])]
-        everywhere = [known for known, _, _ in self._walk((), self._root, None)]
+        everywhere = [known for known, _, _ in self._walk((), self._root, None) if known != path[: len(known)]]
+        neighbours = [
+            (*path[:-1], key) for key in self.children(path[:-1])
+        ]  # below a free name, as in words.x.threshold
         best = max([*neighbours, *everywhere], key=likeness, default=None)
         return best if best is not None and likeness(best) >= _CLOSE else None
 

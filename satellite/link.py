@@ -25,6 +25,9 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 """Seconds between attempts: at once after a restart, and not a burden while the server is away for the night."""
 
+_HEAD_START_SECONDS = 0.2
+"""This machine knows in a millisecond whether a server listens; then the network need not be asked."""
+
 Address = tuple[str, int]
 
 
@@ -116,6 +119,7 @@ class Link:
         return await _reachable(self._local)
 
     async def _look_around(self) -> Address | None:
+        await asyncio.sleep(_HEAD_START_SECONDS)
         server = await find_server(self._find_seconds)
         for host in server.addresses if server is not None else ():
             assert server is not None
@@ -143,6 +147,6 @@ async def _reachable(address: Address) -> Address:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    return str(error)
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused"  # asyncio's own words name the address a second time
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

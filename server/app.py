@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Sequence
 
+from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 
@@ -85,7 +86,7 @@ class App:
         self._status.engines = engines
         self._status.ready = self._round_trip
         if settings.announced:
-            await self._announce()
+            self._announce()
         _LOGGER.info("Meadowlark %s is ready after %.1f s", __version__, time.monotonic() - began)
         _LOGGER.info("Satellites and Home Assistant connect to %s", ", ".join(self._wyoming_uris()))
         _LOGGER.info("Open %s in a browser", self._page_address())
@@ -134,7 +135,7 @@ class App:
         waits = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in timeline.stages().items())
         _LOGGER.info("Turn %s %s by %s: %s", timeline.turn_id[:8], timeline.outcome, timeline.route or "nobody", waits)
 
-    async def _announce(self) -> None:
+    def _announce(self) -> None:
         settings = self._settings
         announcer = Announcer(
             data_folder.server_id(settings.data_dir),
@@ -145,7 +146,10 @@ class App:
             settings.discovery.interfaces or None,
         )
         self._owned.push_async_callback(announcer.close)
-        await announcer.start(self._wyoming.addresses if self._wyoming else [])
+        addresses = self._wyoming.addresses if self._wyoming else []
+        # It takes some seconds to ask whether the name is free; the server serves meanwhile.
+        announcing = asyncio.create_task(announcer.start(addresses))
+        self._owned.push_async_callback(_end, announcing)
 
     def _wyoming_uris(self) -> list[str]:
         addresses = self._wyoming.addresses if self._wyoming else []
@@ -165,7 +169,15 @@ class App:
                 event = await client.receive(_ROUND_TRIP_SECONDS)
         except (OSError, MeadowlarkError) as error:
             return f"the Wyoming port does not answer ({error})"
-        return "" if event is not None and Info.is_type(event.type) else "the Wyoming port answers wrongly"
+        if event is not None and Info.is_type(event.type):
+            return ""
+        problem = Error.from_event(event).text if event is not None and Error.is_type(event.type) else "it closed"
+        return f"the Wyoming port does not serve ({problem})"
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def run(settings: ServerSettings) -> None:

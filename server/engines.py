@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from handlers.asr.silero import Silero
 from handlers.asr.stage import Transcriber
 from handlers.errors import ModelError
 from handlers.models.catalogue import ModelKind
-from handlers.models.store import ModelStore, Where
+from handlers.models.store import ModelProgress, ModelStore, Where
 from handlers.pipeline.turn import Stages
 from handlers.tts.stage import Synthesizer
 from handlers.wake.stage import WakeEngine
@@ -60,12 +61,12 @@ async def load_engines(settings: ServerSettings) -> Engines:
     """Load all engines in parallel. Raises the first failure after all have come to an end."""
     store = ModelStore(settings.data_dir, settings.models.hub, settings.models.offline)
     async with _Loading() as loading:
-        transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store))
+        transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store, loading.progress))
         vad = loading.start("voice activity", Silero)
-        synthesizer = loading.start("text to speech", lambda: _load_piper(settings, store))
+        synthesizer = loading.start("text to speech", lambda: _load_piper(settings, store, loading.progress))
         wake = loading.start("wake words", lambda: _load_wake(settings))
         skills = loading.start("local skills", Skills)
-        builtin = loading.start("built-in language model", lambda: _load_builtin(settings, store))
+        builtin = loading.start("built-in language model", lambda: _load_builtin(settings, store, loading.progress))
         ollama = loading.start("Ollama client", lambda: _load_ollama(settings))
     await ollama.result().check()
     models: list[LanguageModel] = [model for model in (ollama.result(), builtin.result()) if model is not None]
@@ -83,16 +84,25 @@ async def load_engines(settings: ServerSettings) -> Engines:
 
 
 class _Loading:
-    """Loads in threads, side by side. Threads cannot be cancelled, so a failure waits for the others to finish."""
+    """Loads in threads, side by side. Threads cannot be cancelled, so a failure waits for the others to finish.
+
+    `progress` is for loads that fetch something: it ends them when the loading is cancelled.
+    """
 
     def __init__(self) -> None:
         self._tasks: list[asyncio.Task[object]] = []
+        self._given_up = threading.Event()
+        self.progress = log_progress(self._given_up)
 
     async def __aenter__(self) -> _Loading:
         return self
 
     async def __aexit__(self, *failure: object) -> None:
-        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        except asyncio.CancelledError:
+            self._given_up.set()
+            raise
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
@@ -111,17 +121,17 @@ class _Loading:
         return task
 
 
-def _load_whisper(settings: ServerSettings, store: ModelStore) -> Transcriber:
+def _load_whisper(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> Transcriber:
     from handlers.asr.whisper import WhisperTranscriber
 
-    folder = store.locate(settings.asr.model, ModelKind.ASR, progress=log_progress())
+    folder = store.locate(settings.asr.model, ModelKind.ASR, progress=progress)
     return WhisperTranscriber(folder, Path(settings.asr.model).name, settings.asr)
 
 
-def _load_piper(settings: ServerSettings, store: ModelStore) -> Synthesizer:
+def _load_piper(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> Synthesizer:
     from handlers.tts.piper import PiperSynthesizer
 
-    default = store.locate(settings.tts.voice, ModelKind.TTS, progress=log_progress())
+    default = store.locate(settings.tts.voice, ModelKind.TTS, progress=progress)
     voices = {default.stem: default}
     for model in store.known():
         if model.kind is not ModelKind.TTS or store.where(model) is Where.NOWHERE:
@@ -141,12 +151,12 @@ def _load_wake(settings: ServerSettings) -> WakeEngine:
     return OpenWakeWordEngine(settings.data_dir / "models" / "wake")
 
 
-def _load_builtin(settings: ServerSettings, store: ModelStore) -> LanguageModel | None:
+def _load_builtin(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> LanguageModel | None:
     if not settings.agent.builtin.model:
         return None
     from handlers.agent.builtin import BuiltinModel
 
-    path = store.locate(settings.agent.builtin.model, ModelKind.LLM, progress=log_progress())
+    path = store.locate(settings.agent.builtin.model, ModelKind.LLM, progress=progress)
     return BuiltinModel(path, settings.agent.builtin)
 
 
@@ -165,11 +175,15 @@ def _log_models(models: list[LanguageModel]) -> None:
     _LOGGER.warning("No language model: only local skills answer. Start Ollama, or install the extra 'models'")
 
 
-def log_progress() -> Callable[[str, int, int | None], None]:
-    """A download's progress in the log, every tenth of it."""
+def log_progress(given_up: threading.Event) -> ModelProgress:
+    """A download's progress in the log, every tenth of it. Ends the download when the server stops meanwhile."""
     shown: dict[str, int] = {}
 
     def show(name: str, done: int, total: int | None) -> None:
+        if given_up.is_set():
+            raise ModelError(
+                f"Fetching {name} was given up because the server stops; the next start goes on from there"
+            )
         if total and total < _SMALL_BYTES:
             return
         tenth = done * 10 // total if total else done // 50_000_000

@@ -139,9 +139,7 @@ def _access(token: str) -> Middleware:
         given = request.headers.get("Authorization", "").encode()
         if request.path not in _OPEN_PATHS and not hmac.compare_digest(given, expected):
             return web.json_response(
-                {
-                    "error": "Send the header 'Authorization: Bearer TOKEN'; the token is in the data folder's http-token"
-                },
+                {"error": "Send 'Authorization: Bearer TOKEN'; the token is in the data folder's http-token"},
                 status=401,
                 headers={"WWW-Authenticate": "Bearer"},
             )

@@ -36,6 +36,7 @@ from handlers.timeline import Mark, Outcome, Timeline
 from handlers.tts.speaker import sentences, speak
 from handlers.tts.stage import Synthesizer
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words
+from handlers.wire.connection import PeerGoneError
 from handlers.workers import Workers
 
 _DELTAS_AHEAD = 64
@@ -78,7 +79,7 @@ class Pipeline:
         try:
             await turn.run(audio, text)
             timeline.finish(Outcome.COMPLETED)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, PeerGoneError):
             timeline.finish(Outcome.CANCELLED)
             raise
         except BaseException:

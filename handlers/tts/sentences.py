@@ -10,6 +10,9 @@ Why it is done this way: the listener waits for the first piece, so a boundary i
   the sentence is written and synthesised meanwhile. Later pieces are whole sentences, they sound better.
 - A piece has an upper bound, so text without any punctuation is spoken too and memory stays bounded.
 
+This is why the package sentence-stream is not used: it awaits the capital, takes any short capitalised word ("Bob.")
+for an abbreviation, splits at every "…" and removes asterisks from "2 * 3 * 4".
+
 Cuts depend only on the text, never on how the stream was cut into deltas.
 """
 

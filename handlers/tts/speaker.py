@@ -17,7 +17,7 @@ async def sentences(deltas: AsyncIterator[str], language: str) -> AsyncIterator[
     The first may be a clause, so that audio can begin. Thoughts, markdown and what cannot be spoken are left out.
     """
     thoughts = ThoughtFilter()
-    stream = SentenceStream()
+    stream = SentenceStream(language)
     async for delta in deltas:
         for sentence in stream.feed(thoughts.feed(delta)):
             if spoken := speakable(sentence, language):

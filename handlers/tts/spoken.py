@@ -228,6 +228,8 @@ def _units(text: str, words: Words) -> str:
             return found[0]
         if symbol == "K" and len(number) < 3:
             return found[0]  # "4 K" is a screen, "2700 K" a light
+        if symbol == "A" and len(number) > 3:
+            return found[0]  # "In 2026 A new…"
         one, many = words.units[symbol]
         return f"{_comma(number, words)} {one if _is_one(number, words) else many}{_per(found['per'], words)}"
 

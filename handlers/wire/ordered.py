@@ -27,12 +27,13 @@ class Ordered:
             answer.close()
             raise RequestError("busy", f"{_WAITING} requests wait on this connection; read their answers first")
         self._inside += 1
-        self._connection.start(self._run(answer), self._name)
+        task = self._connection.start(self._run(answer), self._name)
+        task.add_done_callback(lambda _: self._end(answer))
 
     async def _run(self, answer: Coroutine[None, None, None]) -> None:
-        try:
-            async with self._turn:
-                await answer
-        finally:
-            self._inside -= 1
-            answer.close()  # cancelled before its turn came
+        async with self._turn:
+            await answer
+
+    def _end(self, answer: Coroutine[None, None, None]) -> None:
+        self._inside -= 1
+        answer.close()  # it may have been cancelled before its turn came

@@ -137,6 +137,13 @@ def test_a_file_with_nothing_in_it_is_fine(tmp_path: Path, yaml: str) -> None:
     assert load(tmp_path, yaml) == Root()
 
 
+def test_words_that_yaml_takes_for_something_else_stay_words(tmp_path: Path) -> None:
+    settings = load(tmp_path, "asr: {model: 2026-11-20, languages: [no, on, y], vad: off}")
+    assert settings.asr.model == "2026-11-20"
+    assert settings.asr.languages == ("no", "on", "y")
+    assert settings.asr.vad is False
+
+
 FILE_MISTAKES = [
     # the file; what the message must say
     ("asrr: {model: tiny}", ["home.yaml line 1: asrr", "no such key; did you mean asr?"]),
@@ -154,8 +161,9 @@ FILE_MISTAKES = [
     ("asr: {device: cpuu}", ["asr.device = 'cpuu'", "must be 'cpu', 'cuda' or 'auto'", "did you mean 'cpu'?"]),
     ("asr: {device: CUDA}", ["asr.device = 'CUDA'", "did you mean 'cuda'?"]),
     ("asr: {vad: perhaps}", ["asr.vad = 'perhaps'", "must be true or false"]),
-    ("asr: {model: no}", ["asr.model = 'no'", "must be text; put it in quotes"]),
-    ("asr: {model: 2026-11-20}", ["asr.model = '2026-11-20'", "must be text; put it in quotes"]),
+    ("asr: {model: true}", ["asr.model = 'true'", "must be text; put it in quotes"]),
+    ("asr: {model: 1.50}", ["asr.model = '1.50'", "must be text; put it in quotes"]),
+    ("patience: {zzzzz: 1}", ["patience.zzzzz = '1'", "there are patience.short, patience.long"]),
     ("asr: {model: }", ["asr.model", "is empty; it must be text, or leave the key out"]),
     ("asr: {model: {a: 1}}", ["asr.model = (a section)", "must be text"]),
     ("asr: tiny", ["line 1: asr = 'tiny'", "must be a section with the keys model, threads"]),
@@ -185,7 +193,7 @@ NO_FILES = [
     ("a: \x07", "not valid YAML"),
     ("- asr", "must hold keys with values"),
     ("just text", "must hold keys with values"),
-    ("asr: {model: 2026-99-99}", "put quotes around"),
+    ("asr: {model: " + "9" * 5000 + "}", "put quotes around"),
     ("asr: !!python/object:os.system {}", "not valid YAML"),
     ("? [a, b]\n: 1", "not valid YAML"),
     ("[" * 5000, "nested too deeply"),
@@ -225,6 +233,7 @@ ENVIRONMENT_MISTAKES = [
     ("MEADOWLARK_ASRR__MODEL", "tiny", ["'tiny'", "did you mean MEADOWLARK_ASR__MODEL?"]),
     ("MEADOWLARK_MODEL", "tiny", ["'tiny'", "did you mean MEADOWLARK_ASR__MODEL?"]),
     ("MEADOWLARK_DATADIR", "/x", ["'/x'", "did you mean MEADOWLARK_DATA_DIR?"]),
+    ("MEADOWLARK_PATIENCE__MAX", "1", ["patience.max = '1'", "there are MEADOWLARK_PATIENCE__SHORT"]),
     ("MEADOWLARK_QQQQQQ", "1", ["'1'", "there are MEADOWLARK_ASR, MEADOWLARK_HTTP"]),
     ("MEADOWLARK_QQQQQQ", "", ["no such variable"]),
     ("MEADOWLARK_", "1", ["no such variable"]),

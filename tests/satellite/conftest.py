@@ -1,4 +1,4 @@
-"""What the satellite's tests share: speech made at test time, a scripted server, a virtual sound card."""
+"""What the satellite's tests share: recordings, a scripted server, a virtual sound card."""
 
 from __future__ import annotations
 
@@ -11,14 +11,7 @@ import pytest
 
 from handlers.audio import write_wav
 from tests.satellite.peer import Peer, Script
-from tests.satellite.speech import Speaker
 from tests.satellite.virtual_audio import VirtualAudio, missing_parts
-
-
-@pytest.fixture(scope="session")
-def speaker() -> Speaker:
-    """Says any text with the Piper voice from the package registry."""
-    return Speaker()
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ def missing_parts() -> str | None:
     problem = None
     if not all(shutil.which(command) for command in ("pulseaudio", "pactl", "paplay", "parecord")):
         problem = "PulseAudio is not installed (apt-get install pulseaudio pulseaudio-utils libasound2-plugins)"
+    elif not any(Path("/usr/lib").rglob("libasound_module_pcm_pulse.so")):
+        problem = "ALSA cannot reach PulseAudio (apt-get install libasound2-plugins)"
     else:
         try:
             import pyaudio  # noqa: F401

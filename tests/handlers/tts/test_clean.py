@@ -45,12 +45,12 @@ CASES = [
     ("one<br>two<br/>three", "one two three"),
     ("a<!-- note -->b", "a b"),
     ("Tom &amp; Jerry &lt;b&gt;x&lt;/b&gt; &#39;s", "Tom and Jerry x 's"),
-    ("&amp;amp;", "and amp"),
+    ("&amp;amp;", "and amp;"),
     # Emoji.
     ("👍", ""),
     ("👍!", ""),
     ("Hi 👍🏽 there 👨‍👩‍👧 🇩🇪 🏴󠁧󠁢󠁥󠁮󠁧󠁿 ❤️!", "Hi there!"),
-    ("3️⃣ lights, #️⃣", "3 lights"),
+    ("3️⃣ lights #️⃣", "3 lights"),
     ("✅ Done ✓ ★ ♥", "Done"),
     ("Done✅Next", "Done Next"),
     ("™ © ®", ""),
@@ -224,20 +224,26 @@ def test_no_word_of_plain_text_is_lost() -> None:
         ],
     ],
 )
-def test_hostile_texts_cost_in_proportion_to_their_length(unit: str) -> None:
-    """100,000 characters of trouble against as much prose, on the same machine at the same moment."""
+def test_hostile_texts_cost_in_proportion_to_their_length(unit: str, prose_seconds: float) -> None:
+    """100,000 characters of trouble against as much prose, on the same machine.
 
-    def seconds(text: str) -> float:
-        start = time.process_time()
-        speakable(text)
-        sentences, thoughts = SentenceStream(), ThoughtFilter()
-        sentences.feed(thoughts.feed(text))
-        sentences.finish()
-        return time.process_time() - start
+    The worst is 15 times the prose (each character becomes five words); what is quadratic is thousands of times.
+    """
+    assert _seconds((unit * 100_000)[:100_000]) < 100 * prose_seconds
 
-    prose = "The light in the kitchen is on, and it is 21 degrees. " * 2000
-    # The worst is 15 times the prose (each character becomes five words); what is quadratic is thousands of times.
-    assert seconds((unit * 100_000)[:100_000]) < 100 * seconds(prose[:100_000])
+
+@pytest.fixture(scope="module")
+def prose_seconds() -> float:
+    return _seconds(("The light in the kitchen is on, and it is 21 degrees. " * 2000)[:100_000])
+
+
+def _seconds(text: str) -> float:
+    start = time.process_time()
+    speakable(text)
+    sentences, thoughts = SentenceStream(), ThoughtFilter()
+    sentences.feed(thoughts.feed(text))
+    sentences.finish()
+    return time.process_time() - start
 
 
 @pytest.mark.parametrize(
@@ -250,7 +256,7 @@ def test_piper_pronounces_all_of_it(voice: str, language: str) -> None:
         said = speakable(text, language)
         phonemes = [phoneme for sentence in phonemizer.phonemize(voice, said) for phoneme in sentence]
         assert bool(phonemes) == bool(said), said
-        assert "\N{LATIN SMALL LETTER W}" not in phonemes or set(phonemes) <= set(DEFAULT_PHONEME_ID_MAP), said
+        assert set(phonemes) <= set(DEFAULT_PHONEME_ID_MAP), said
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ ENGLISH = [
     ("1013 hPa, 400 ppm, 60 Hz, 3 dB", "1013 hectopascals, 400 parts per million, 60 hertz, 3 decibels"),
     ("2700 K and 4K", "2700 kelvin and 4K"),
     ("5 min, 1 h, 10 s", "5 minutes, 1 hour, 10 seconds"),
-    ("the 80s, 5G, room 3A", "the 80s, 5G, room 3A"),
+    ("the 80s, 5G, room 3A, in 2026 A new", "the 80s, 5G, room 3A, in 2026 A new"),
     ("€5.20", "5 euros and 20 cents"),
     ("$5, $1, $0.99, £3.01", "5 dollars, 1 dollar, 99 cents, 3 pounds and 1 penny"),
     ("€1,200 or 1,200.50 €", "1,200 euros or 1,200 euros and 50 cents"),

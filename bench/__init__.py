@@ -1,0 +1,1 @@
+"""Benchmarks: each measures a running server from outside, as its clients meet it."""

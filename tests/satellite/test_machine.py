@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from handlers.errors import AudioError, EngineError, MeadowlarkError
+from satellite.link import Link, LinkLostError
+from satellite.machine import Satellite
+from satellite.sink import NoSink, WavSink
+from satellite.source import Recording, Source, StandardInput, open_recording
+from satellite.turn import TurnResult
+from satellite.wake import open_wake_words
+from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
+from tests.satellite.speech import Speaker, likeness, silence
+
+Serve = Callable[[Script], asyncio.Future[Peer]]
+Wav = Callable[[bytes], Path]
+
+
+async def run(source: Source, peer: Peer, *words: str, once: bool = False) -> list[TurnResult]:
+    results: list[TurnResult] = []
+    wake = await open_wake_words(words)
+    try:
+        satellite = Satellite(source, NoSink(), Link(peer.uri), wake, "kitchen", results.append)
+        async with asyncio.timeout(60):
+            await satellite.run(once=once)
+    finally:
+        await source.close()
+        if wake is not None:
+            await wake.close()
+    return results
+
+
+class Microphone:
+    """A pipe that stands for a microphone: raw audio goes in, and it is live."""
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+        self.source = Recording("pipe", StandardInput(reading).read, is_live=True)
+
+    def say(self, pcm: bytes) -> None:
+        os.write(self._writing, pcm)
+
+    def end(self) -> None:
+        if self._writing >= 0:
+            os.close(self._writing)
+            self._writing = -1
+
+
+@pytest.fixture
+async def microphone() -> AsyncIterator[Microphone]:
+    microphone = Microphone()
+    yield microphone
+    microphone.end()
+    await microphone.source.close()
+
+
+async def test_only_what_follows_the_wake_word_leaves_the_satellite(serve: Serve, speaker: Speaker, wav: Wav) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_until("audio-stop")
+        if connection.received:
+            await connection.answer()
+
+    peer = await serve(script)
+    secret, question = speaker.say("My secret is safe."), speaker.say("What time is it?")
+    audio = secret + silence(0.5) + speaker.say("Okay Nabu.") + silence(0.4) + question + silence(0.2)
+    [result] = await run(await open_recording(wav(audio)), peer, "okay_nabu", once=True)
+    assert result.error is None
+    [turn] = peer.turns
+    assert turn.request.data["wake_word_name"] == "okay_nabu"
+    assert likeness(turn.audio, question) > 0.999
+    assert len(turn.audio) < len(question) + len(silence(1.0))  # neither the secret nor the wake word
+
+
+async def test_a_recording_without_the_wake_word_says_so(serve: Serve, speaker: Speaker, wav: Wav) -> None:
+    peer = await serve(well_behaved)
+    source = await open_recording(wav(silence(0.5) + speaker.say("What time is it?")))
+    with pytest.raises(EngineError, match=r"'okay nabu' was not heard in .*q\.wav; use --wake-word none") as caught:
+        await run(source, peer, "okay_nabu")
+    assert caught.value.exit_code == 1
+    assert peer.turns == []
+
+
+async def test_two_questions_in_a_recording_are_two_turns_of_one_conversation(
+    serve: Serve, speaker: Speaker, wav: Wav
+) -> None:
+    peer = await serve(well_behaved)
+    asked = silence(0.3) + speaker.say("Okay Nabu.") + silence(0.3) + speaker.say("What time is it?") + silence(1.5)
+    results = await run(await open_recording(wav(asked + asked)), peer, "okay_nabu")
+    assert [result.answer for result in results] == [ANSWER, ANSWER]
+    assert [turn.request.data["context"].get("conversation_id") for turn in peer.turns] == [None, "c1"]
+
+
+async def test_push_to_talk_sends_everything_at_once(serve: Serve, wav: Wav, speaker: Speaker) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_until("audio-stop")
+        if connection.received:
+            await connection.answer()
+
+    peer = await serve(script)
+    question = speaker.say("What time is it?")
+    [result] = await run(await open_recording(wav(question)), peer, "none", once=True)
+    assert result.error is None
+    assert peer.turns[0].audio == question
+    assert "wake_word_name" not in peer.turns[0].request.data
+
+
+async def test_a_turn_that_fails_is_raised_where_there_is_no_next(serve: Serve, wav: Wav) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.2)
+
+    with pytest.raises(LinkLostError):
+        await run(await open_recording(wav(silence(0.5))), await serve(script), "none", once=True)
+
+
+async def test_one_turn_ends_though_the_microphone_says_nothing_more(serve: Serve, microphone: Microphone) -> None:
+    microphone.say(silence(1.0))
+    [result] = await run(microphone.source, await serve(well_behaved), "none", once=True)
+    assert result.answer == ANSWER
+
+
+async def test_a_microphone_that_fails_is_told(serve: Serve) -> None:
+    def read() -> bytes:
+        raise AudioError("The microphone is gone")
+
+    source = Recording("broken", read, is_live=True)
+    with pytest.raises(AudioError, match="gone"):
+        await run(source, await serve(well_behaved), "okay_nabu", once=True)
+
+
+async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_path: Path) -> None:
+    """The server dies in a turn, stays away for a while, and the next turn is answered."""
+    results: asyncio.Queue[TurnResult] = asyncio.Queue()
+
+    async def feed() -> None:
+        while True:
+            microphone.say(silence(0.1))
+            await asyncio.sleep(0.1)
+
+    async def die(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.1)
+
+    async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
+        first = await stack.enter_async_context(Peer(die))
+        sink = WavSink(tmp_path / "a.wav")
+        satellite = Satellite(microphone.source, sink, Link(first.uri), None, "kitchen", results.put_nowait)
+        tasks = [asyncio.create_task(satellite.run(once=False)), asyncio.create_task(feed())]
+        try:
+            broken = await results.get()
+            await stack.aclose()
+            async with Peer(well_behaved, port=first.port):
+                while (result := await results.get()).error is not None:
+                    assert isinstance(result.error, LinkLostError)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(broken.error, MeadowlarkError)
+    assert result.answer == ANSWER
+    assert (tmp_path / "a.wav").stat().st_size > 10_000

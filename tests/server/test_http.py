@@ -1,0 +1,101 @@
+"""The HTTP routes of a real server, and who may use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from server.http import HttpServer, Status
+from server.metrics import Metrics
+from tests.satellite.speech import Speaker, silence
+from tests.server.test_pipeline import ask
+from tests.support.server import ServerProcess
+
+
+def url(server: ServerProcess, path: str) -> str:
+    return f"http://127.0.0.1:{server.http_port}{path}"
+
+
+async def test_health_and_ready(server: ServerProcess) -> None:
+    async with aiohttp.ClientSession() as session:
+        for path, expected in (("/health", "alive"), ("/ready", "ready")):
+            async with session.get(url(server, path)) as answer:
+                assert answer.status == 200
+                assert (await answer.json())["status"] == expected
+
+
+async def test_a_turn_is_seen_in_metrics_and_status(server: ServerProcess, speaker: Speaker) -> None:
+    async with aiohttp.ClientSession() as session:
+        before = await _turns(session, server)
+        async with server.client() as client:
+            events = await ask(client, speaker.say("What time is it?") + silence(0.3))
+        assert await _turns(session, server) == before + 1
+        async with session.get(url(server, "/api/v1/voice/status")) as answer:
+            status = await answer.json()
+    assert events[-1].data["timeline"]["turn_id"] in [turn["turn_id"] for turn in status["turns"]]
+    assert status["engines"]["asr"]["model"] == "whisper-base"
+    models = {model["name"].split("/")[0]: model["ready"] for model in status["engines"]["agent"]["models"]}
+    assert models["builtin"]
+    assert not models["ollama"]
+
+
+async def test_the_page_is_served(server: ServerProcess) -> None:
+    async with aiohttp.ClientSession() as session, session.get(url(server, "/")) as answer:
+        assert answer.status == 200
+        assert "Meadowlark" in await answer.text()
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+async def test_a_token_is_asked_for() -> None:
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), token="secret-ä")
+    await http.start()
+    base = f"http://127.0.0.1:{http.port}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            for token, path, expected in [
+                (None, "/metrics", 401),
+                ("wrong", "/api/v1/voice/status", 401),
+                ("secret-ä", "/api/v1/voice/status", 200),
+                (None, "/health", 200),
+                (None, "/ready", 503),  # nothing is loaded behind it
+            ]:
+                headers = {"Authorization": f"Bearer {token}"} if token else {}
+                async with session.get(base + path, headers=headers) as answer:
+                    assert answer.status == expected, path
+    finally:
+        await http.close()
+
+
+async def test_unknown_metrics_labels_stay_few(server: ServerProcess) -> None:
+    async with aiohttp.ClientSession() as session, session.get(url(server, "/metrics")) as answer:
+        families = {family.name: family for family in text_string_to_metric_families(await answer.text())}
+    routes = {sample.labels["route"] for sample in families["meadowlark_turns"].samples}
+    assert routes <= {"skill", "builtin", "ollama", "none"}
+
+
+async def _turns(session: aiohttp.ClientSession, server: ServerProcess) -> float:
+    async with session.get(url(server, "/metrics")) as answer:
+        families = text_string_to_metric_families(await answer.text())
+        return sum(
+            sample.value
+            for family in families
+            if family.name == "meadowlark_turns"
+            for sample in family.samples
+            if sample.name == "meadowlark_turns_total" and sample.labels["outcome"] == "completed"
+        )
+
+
+@pytest.mark.parametrize("name", ["http-token", "server-id"])
+def test_ids_and_tokens_are_kept_and_private(tmp_path: Path, name: str) -> None:
+    from server import data_folder
+
+    make = {"http-token": data_folder.http_token, "server-id": data_folder.server_id}[name]
+    first = make(tmp_path)
+    assert len(first) > 30
+    assert make(tmp_path) == first
+    assert (tmp_path / name).stat().st_mode & 0o077 == 0
+    (tmp_path / name).write_text("")  # cut off by a full disk
+    assert len(make(tmp_path)) > 30
