@@ -20,7 +20,7 @@ from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
 from satellite.source import Source
 from satellite.turn import Turn, TurnRequest, TurnResult
-from satellite.wake import Wake, WakeListener
+from satellite.wake import Opening, Wake, WakeListener
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class Satellite:
         self._report = report
         self._conversation_id: str | None = None
         self._turn: Turn | None = None
+        self._opening = Opening(Wake())
         self._turns: asyncio.Queue[Turn | None] = asyncio.Queue(2)  # one turn at a time, and the end
 
     async def run(self, *, once: bool) -> None:
@@ -88,27 +89,29 @@ class Satellite:
     async def _hear(self) -> None:
         try:
             while piece := await self._source.read():
-                if self._turn is not None:
-                    self._turn.hear(piece)
-                elif (wake := await self._notice(piece)) is not None:
+                if self._turn is None and (wake := await self._notice(piece)) is not None:
                     self._begin(wake)
+                    if wake.memory:
+                        continue  # the piece is in it
+                if self._turn is not None:
+                    self._turn.hear(self._opening.add(piece))
         finally:
             if self._turn is not None:
+                self._turn.hear(self._opening.rest())
                 self._turn.end_of_audio()
             self._turns.put_nowait(None)
 
     async def _notice(self, piece: bytes) -> Wake | None:
         if self._wake is None:
-            return Wake(audio=piece)
+            return Wake()
         return await self._wake.hear(piece)
 
     def _begin(self, wake: Wake) -> None:
         if wake.name is not None:
             _LOGGER.info("Heard the wake word %s (score %.2f)", wake.name, wake.score)
-        turn = Turn(self._link, self._sink, TurnRequest(self._name, self._conversation_id, wake.name))
-        turn.hear(wake.audio)
-        self._turn = turn
-        self._turns.put_nowait(turn)
+        self._opening = Opening(wake)
+        self._turn = Turn(self._link, self._sink, TurnRequest(self._name, self._conversation_id, wake.name))
+        self._turns.put_nowait(self._turn)
 
     def _nothing_heard(self) -> MeadowlarkError:
         if self._wake is None:

@@ -58,8 +58,9 @@ class TurnResult:
     sent_seconds: float = 0.0
     """Length of the audio that was sent."""
     conversation_id: str | None = None
-    waits: dict[str, float] = field(default_factory=dict)
-    """Seconds from the last audio sent to the first `transcript`, `text` and `audio` of the answer."""
+    arrivals: dict[str, float] = field(default_factory=dict)
+    """Seconds from the request to the first `transcript`, `text` and `audio` of the answer; `sent` is the last audio
+    that went up."""
     error: MeadowlarkError | None = None
 
 
@@ -75,8 +76,7 @@ class Turn:
         self._waiting_bytes = 0
         self._heard_enough = False
         self._format: AudioFormat | None = None
-        self._arrivals: dict[str, float] = {}
-        self._last_sent = 0.0
+        self._asked = 0.0
         self._result = TurnResult(conversation_id=request.conversation_id)
 
     @property
@@ -116,11 +116,11 @@ class Turn:
             self._heard_enough = True
             if not finished:
                 await self._sink.abort()
-        result.waits = {what: max(0.0, at - self._last_sent) for what, at in self._arrivals.items()}
         return result
 
     async def _converse(self, client: WyomingClient) -> None:
         await client.send(self._run_pipeline())
+        self._asked = asyncio.get_running_loop().time()
         sending = asyncio.create_task(self._send_audio(client))
         try:
             while (event := await client.receive(self._silent_seconds)) is not None:
@@ -147,7 +147,7 @@ class Turn:
             if self._heard_enough:
                 return
             await client.send(AudioChunk(rate=RATE, width=WIDTH, channels=1, audio=piece).event())
-            self._last_sent = asyncio.get_running_loop().time()
+            self._result.arrivals["sent"] = self._since_asked()
             self._result.sent_seconds += len(piece) / BYTES_PER_SECOND
         if not self._heard_enough:
             await client.send(AudioStop().event())
@@ -195,7 +195,10 @@ class Turn:
             await self._sink.write(event.payload)
 
     def _arrived(self, what: str) -> None:
-        self._arrivals.setdefault(what, asyncio.get_running_loop().time())
+        self._result.arrivals.setdefault(what, self._since_asked())
+
+    def _since_asked(self) -> float:
+        return asyncio.get_running_loop().time() - self._asked
 
     def _keep_timeline(self, event: Event) -> None:
         timeline = event.data.get("timeline")

@@ -27,6 +27,9 @@ _LATE_SECONDS = 0.7
 _PAUSE_SECONDS = 0.2
 """A gap of this length lies between the wake word and the request; consonants ("what time") close for up to 0.15 s."""
 
+_MORE_SECONDS = 0.24
+"""Some words are noticed 0.1 s after their end; so much later, a pause behind them can be told."""
+
 _WORD_SECONDS = 0.3
 """The shortest wake word has more sound than this, so a gap after less of it lies before the word."""
 
@@ -42,13 +45,13 @@ _FRAME_BYTES = int(0.08 * BYTES_PER_SECOND)
 
 @dataclass(frozen=True)
 class Wake:
-    """Why a turn begins, and its first audio."""
+    """Why a turn begins."""
 
     name: str | None = None
     """The wake word, or None when the person pushed to talk."""
     score: float = 0.0
-    audio: bytes = b""
-    """What was heard since the end of the wake word."""
+    memory: bytes = b""
+    """The last sound up to this moment, with the wake word in it."""
 
 
 class WakeListener:
@@ -74,7 +77,7 @@ class WakeListener:
         if not heard:
             return None
         best = max(heard, key=lambda detection: detection.score)
-        return Wake(best.name, best.score, since_wake_word(self._memory.audio()))
+        return Wake(best.name, best.score, self._memory.audio())
 
     async def reset(self) -> None:
         """Forget everything heard, before listening again."""
@@ -104,8 +107,32 @@ class PreRoll:
         self._audio.clear()
 
 
+class Opening:
+    """The first audio of a turn: held back for a moment, until it can be told where the wake word ended.
+
+    This costs no time, as the server catches up at once and answers only when the request is over.
+    """
+
+    def __init__(self, wake: Wake) -> None:
+        self._held = bytearray(wake.memory) if wake.memory else None
+        self._missing = int(_MORE_SECONDS * BYTES_PER_SECOND)
+
+    def add(self, piece: bytes) -> bytes:
+        """Take the next audio; the answer is what can be sent now."""
+        if self._held is None:
+            return piece
+        self._held += piece
+        self._missing -= len(piece)
+        return b"" if self._missing > 0 else self.rest()
+
+    def rest(self) -> bytes:
+        """All that is still held back, when there is no more audio."""
+        held, self._held = self._held, None
+        return since_wake_word(bytes(held)) if held else b""
+
+
 def since_wake_word(heard: bytes) -> bytes:
-    """The end of `heard`, which goes up to the moment of detection, from where the wake word can be over.
+    """The end of `heard`, which goes a moment beyond the detection, from where the wake word can be over.
 
     That is the first gap after it. Without one (noise, or a request in the same breath) it is as much as a detection
     may be late: then the end of the wake word is sent along, because losing the first word would be worse.
@@ -113,10 +140,10 @@ def since_wake_word(heard: bytes) -> bytes:
     steps = len(heard) // _STEP_BYTES
     heard = heard[len(heard) - steps * _STEP_BYTES :]
     if not steps:
-        return heard
+        return b""
     loudness = np.sqrt(np.mean(to_float(heard).reshape(steps, -1) ** 2, axis=1))
     loud = loudness > _QUIET * loudness.max()
-    earliest = max(0, steps - round(_LATE_SECONDS / _STEP_SECONDS))
+    earliest = max(0, steps - round((_LATE_SECONDS + _MORE_SECONDS) / _STEP_SECONDS))
     pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
     for step in range(earliest, steps - pause + 1):
         if not loud[step : step + pause].any() and loud[:step].sum() >= _WORD_SECONDS / _STEP_SECONDS:

@@ -16,7 +16,7 @@ from wyoming.vad import VoiceStarted, VoiceStopped
 
 _PATIENCE = 20.0
 
-TIMELINE = {"turn_id": "t1", "route": "time", "outcome": "completed", "marks_ms": {"wake": 0.0, "done": 321.5}}
+TIMELINE = {"turn_id": "t1", "route": "time", "outcome": "completed", "marks_ms": {"speech_end": 100.0, "done": 321.5}}
 
 ANSWER = "It is noon. Time to eat."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -41,10 +42,10 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
     )
 
 
-async def satellite(*arguments: str, stdin: bytes = b"", **environment: str) -> Ended:
+async def satellite(*arguments: str, **environment: str) -> Ended:
     process = await start(*arguments, **environment)
     async with asyncio.timeout(60):
-        out, err = await process.communicate(stdin)
+        out, err = await process.communicate()
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())
 
@@ -66,8 +67,8 @@ async def test_once_prints_transcript_answer_and_timeline_and_writes_the_answer(
     shown = dict(line.split(maxsplit=1) for line in ended.out.splitlines())
     assert shown["transcript"] == "What time is it?"
     assert shown["answer"] == ANSWER
-    assert "audio" in shown["latency"]
-    assert shown["timeline"] == "turn_id=t1 route=time outcome=completed wake=0.0ms done=321.5ms"
+    assert re.fullmatch(r"transcript \d+ ms, text \d+ ms, audio \d+ ms after the end of speech", shown["latency"])
+    assert shown["timeline"] == "turn_id=t1 route=time outcome=completed speech_end=100ms done=321.5ms"
     assert read_wav(answer)
     assert "What time" not in ended.err  # nobody's words in the log
 
@@ -75,7 +76,8 @@ async def test_once_prints_transcript_answer_and_timeline_and_writes_the_answer(
 async def test_settings_come_from_a_file_and_the_environment(serve: Serve, wav: Wav, tmp_path: Path) -> None:
     peer = await serve(well_behaved)
     config = tmp_path / "settings.yaml"
-    config.write_text(f"satellite:\n  server: {peer.uri}\n  wake_word: [none]\n  mic: nowhere.wav\n  name: attic\n")
+    ours = f"satellite:\n  server: {peer.uri}\n  wake_word: [none]\n  mic: nowhere.wav\n  name: attic\n"
+    config.write_text(ours + "asr:\n  model: the server's\n")
     ended = await satellite(
         *("--once", "--config", str(config), "--speaker", "none"),
         MEADOWLARK_SATELLITE__MIC=str(wav(silence(1))),
@@ -85,14 +87,20 @@ async def test_settings_come_from_a_file_and_the_environment(serve: Serve, wav: 
     assert peer.turns[0].request.data["context"]["satellite_id"] == "attic"
 
 
+@pytest.mark.parametrize(("variable", "value"), [("MIK", "default"), ("LOG_LEVEL", "loud")])
+async def test_a_variable_that_cannot_be_used_is_named(variable: str, value: str) -> None:
+    ended = await satellite("--once", **{f"MEADOWLARK_SATELLITE__{variable}": value})
+    assert ended.code == 2
+    assert f"MEADOWLARK_SATELLITE__{variable}" in ended.err
+    assert_one_sentence(ended)
+
+
 async def test_audio_goes_through_pipes(serve: Serve, speaker: Speaker) -> None:
     peer = await serve(well_behaved)
-    ended_code, out, err = 0, b"", b""
     process = await start("--server", peer.uri, "--mic", "-", "--speaker", "-", "--wake-word", "none", "--once")
     async with asyncio.timeout(60):
         out, err = await process.communicate(silence(1.0))
-    ended_code = process.returncode or 0
-    assert ended_code == 0, err
+    assert process.returncode == 0, err
     assert len(out) > 10_000  # audio only
     assert b"transcript" not in out
     assert b"What time is it?" in err

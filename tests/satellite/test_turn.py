@@ -48,7 +48,8 @@ async def test_a_turn_asks_and_plays_the_whole_answer(serve: Serve, tmp_path: Pa
     assert result.timeline == TIMELINE
     assert result.conversation_id == "c1"
     assert result.audio_seconds == pytest.approx(len(ANSWER_AUDIO) / 44100)
-    assert set(result.waits) == {"transcript", "text", "audio"}
+    assert result.arrivals.keys() == {"sent", "transcript", "text", "audio"}
+    assert 0 < result.arrivals["transcript"] <= result.arrivals["text"] <= result.arrivals["audio"]
     assert read_wav(tmp_path / "a.wav") != b""
     with (tmp_path / "a.wav").open("rb") as file:
         assert ANSWER_AUDIO in file.read()
