@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
-from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 

@@ -23,11 +23,12 @@ class ServerTarget:
 
     name = "server"
 
-    def __init__(self, address: Address, silence: float, language: str | None) -> None:
-        """`silence`: seconds of it after a clip, unless the answer comes before."""
+    def __init__(self, address: Address, silence: float, language: str | None = None, *, hang_up: bool = False) -> None:
+        """`silence`: seconds after a clip, unless the answer comes before. `hang_up`: close at the first audio."""
         self._address = address
         self._noise = noise(silence)
         self._language = language
+        self._hang_up = hang_up
 
     async def turn(self, clip: Clip, record: TurnRecord) -> None:
         async with connect(*self._address) as client:
@@ -38,11 +39,16 @@ class ServerTarget:
                 try:
                     while not AudioStop.is_type((event := await expect(client)).type):
                         _take(event, record, end_of_speech)
+                        if "transcript" in record.ms:
+                            record.sent_late(audio.late)
                         if "first_audio" in record.ms:
                             audio.stop()
+                            if self._hang_up:
+                                record.hung_up()
+                                return
                     _keep_timeline(event, record)
                 finally:
-                    record.late_ms = round(audio.late * 1000, 1)
+                    record.sent_late(audio.late)
                     record.place_timeline(began, end_of_speech)
 
     def _request(self) -> Event:

@@ -35,8 +35,8 @@ class TurnRecord:
     """The timeline's marks, moved to the labelled end of speech."""
     audio_seconds: float = 0.0
     """Length of the spoken answer."""
-    late_ms: float = 0.0
-    """How late the client's latest chunk of audio was."""
+    late_ms: float | None = None
+    """How late the client's latest chunk of audio was, up to the transcript."""
     cut_off: bool = False
     """The server took the question for finished while it was still being spoken."""
     cpu_seconds: float | None = None
@@ -57,6 +57,16 @@ class TurnRecord:
         self.saw("last_audio", end_of_speech)
         self.audio_seconds += len(event.payload) / format_of(event).bytes_per_second
         return True
+
+    def sent_late(self, seconds: float) -> None:
+        """How late the audio has been so far; only the first time counts."""
+        if self.late_ms is None:
+            self.late_ms = _round(seconds * 1000)
+
+    def hung_up(self) -> None:
+        """The client has closed the connection at the first audio: what it would have heard last is not known."""
+        self.ms.pop("last_audio", None)
+        self.audio_seconds = 0.0
 
     def place_timeline(self, began: float, end_of_speech: float) -> None:
         """Move the server's marks to the client's clock. `began` is when the turn was asked for, so that the marks come

@@ -66,17 +66,19 @@ def _spread_table(
     with_ratio: bool = False,
 ) -> Iterator[str]:
     compared = ratios(*summaries.values()) if with_ratio and len(summaries) == 2 else {}
-    yield f"{'':<{_NAME_WIDTH}}" + "".join(f"{name:>{_CELL_WIDTH}}" for name in summaries) + (
-        f"{'ratio of':>10}" if compared else ""
+    yield (
+        f"{'':<{_NAME_WIDTH}}"
+        + "".join(f"{name:>{_CELL_WIDTH}}" for name in summaries)
+        + (f"{'ratio of':>10}" if compared else "")
     )
-    yield f"{'':<{_NAME_WIDTH}}" + _CELL.format("min", "median", "p95") * len(summaries) + (
-        f"{'medians':>10}" if compared else ""
+    yield (
+        f"{'':<{_NAME_WIDTH}}"
+        + _CELL.format("min", "median", "p95") * len(summaries)
+        + (f"{'medians':>10}" if compared else "")
     )
     for name in names:
         row = "".join(_cell(choose(summary).get(name)) for summary in summaries.values())
-        yield f"{name.replace('_', ' '):<{_NAME_WIDTH}}{row}" + (
-            f"{compared[name]:>10.2f}" if name in compared else ""
-        )
+        yield f"{name.replace('_', ' '):<{_NAME_WIDTH}}{row}" + (f"{compared[name]:>10.2f}" if name in compared else "")
 
 
 def _cell(values: Spread | None) -> str:

@@ -48,7 +48,7 @@ class Summary:
     """Mean of a turn."""
     peak_rss_mib: float | None
     late_ms: float
-    """How late the client's latest chunk of audio was in all these turns."""
+    """How late the client's latest chunk of audio was, up to the transcript, in all these turns."""
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -81,7 +81,7 @@ def summarise(records: Sequence[TurnRecord], peak_rss_mib: float | None = None) 
         exact=round(sum(wrong == 0 for wrong, _ in errors) / len(errors), 4) if errors else None,
         cpu_seconds=round(float(np.mean(cpu)), 3) if cpu else None,
         peak_rss_mib=peak_rss_mib,
-        late_ms=max((record.late_ms for record in records), default=0.0),
+        late_ms=max((record.late_ms or 0.0 for record in records), default=0.0),
     )
 
 

@@ -55,21 +55,25 @@ class Usage:
         # The last two are Linux's and macOS's; Windows has them as zeros.
         return sum(time.user + time.system + time.children_user + time.children_system for time in times)
 
+    def look(self) -> None:
+        """Take note of the memory that is in use now."""
+        with contextlib.suppress(psutil.Error):  # a child that has just ended; the next look counts
+            used = sum(process.memory_info().rss for process in self._tree())
+            self._peak_bytes = max(self._peak_bytes, used)
+
     @contextlib.asynccontextmanager
     async def watch(self) -> AsyncIterator[None]:
         """Look at the memory again and again during a `with` block."""
-        task = asyncio.create_task(self._sample())
+        task = asyncio.create_task(self._look_often())
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _sample(self) -> None:
+    async def _look_often(self) -> None:
         while self._roots:
-            with contextlib.suppress(psutil.Error):
-                used = sum(process.memory_info().rss for process in self._tree())
-                self._peak_bytes = max(self._peak_bytes, used)
+            self.look()
             await asyncio.sleep(_SAMPLE_SECONDS)
 
     def _tree(self) -> list[psutil.Process]:
@@ -89,7 +93,10 @@ def listening(*addresses: Address) -> set[int]:
     return {
         connection.pid
         for connection in connections
-        if connection.status == psutil.CONN_LISTEN and connection.pid and connection.laddr.port in ports
+        if connection.status == psutil.CONN_LISTEN
+        and connection.pid
+        and connection.laddr
+        and connection.laddr.port in ports
     }
 
 
@@ -99,7 +106,5 @@ def _is_here(host: str) -> bool:
         found = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
     except OSError:
         return False
-    own = {
-        address.address.partition("%")[0] for addresses in psutil.net_if_addrs().values() for address in addresses
-    }
+    own = {address.address.partition("%")[0] for addresses in psutil.net_if_addrs().values() for address in addresses}
     return any(address in own or ipaddress.ip_address(address).is_loopback for address in found)

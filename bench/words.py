@@ -1,9 +1,9 @@
 """Compares what was said with what was understood, word by word, blind to how it is written.
 
 Both texts become lower-case words without punctuation; apostrophes go ("what's" = "whats"); digits become words
-("50%" = "fifty percent", "7:30" = "seven thirty", "1,000" = "one thousand"); "and" inside a number goes; a few words that are written
-together or apart, or differently in Britain and America, get one form. Contractions are not expanded: "what is" and
-"what's" are different words that can be heard.
+("50%" = "fifty percent", "7:30" = "seven thirty", "1,000" = "one thousand"); "and" inside a number goes; a few words
+that are written together or apart, or differently in Britain and America, get one form. Contractions are not expanded:
+"what is" and "what's" are different words that can be heard.
 """
 
 from __future__ import annotations
@@ -22,13 +22,20 @@ _PAIRS = {
     ("t", "v"): "tv",
 }
 
-_SPELLINGS = {"ok": "okay", "colour": "color", "grey": "gray", "centre": "center", "mum": "mom", "favourite": "favorite"}
+_SPELLINGS = {
+    "ok": "okay",
+    "colour": "color",
+    "grey": "gray",
+    "centre": "center",
+    "mum": "mom",
+    "favourite": "favorite",
+}
 
 _ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-).split()
-_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"),
+)
+_TENS = ("zero", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 _LARGEST = 999_999
 """Longer digit strings are codes rather than numbers, and stay as they are."""

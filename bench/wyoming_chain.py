@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioStop
 from wyoming.error import Error
-from wyoming.event import Event
 from wyoming.tts import Synthesize
 
 from bench.clips import Clip, noise
@@ -31,6 +30,8 @@ class ChainOptions:
     reply: str | None = None
     """Spoken in place of the transcript."""
     language: str | None = None
+    hang_up: bool = False
+    """Close the connection at the first audio."""
 
 
 class ChainTarget:
@@ -50,9 +51,9 @@ class ChainTarget:
             async with speaking(asr, self._audio(clip)) as audio:
                 end_of_speech = audio.started + clip.end_of_speech
                 try:
-                    record.transcript = text_of(await _expect(asr, Transcript().event().type))
+                    record.transcript = await _transcript(asr)
                 finally:
-                    record.late_ms = round(audio.late * 1000, 1)
+                    record.sent_late(audio.late)
                 record.saw("transcript", end_of_speech)
             if not record.transcript.strip():
                 raise PeerError("no-speech", "The chain understood nothing")
@@ -70,12 +71,14 @@ class ChainTarget:
         while not AudioStop.is_type((event := await expect(tts)).type):
             if Error.is_type(event.type):
                 raise error_of(event)
-            record.heard(event, end_of_speech)
+            if record.heard(event, end_of_speech) and self._options.hang_up:
+                record.hung_up()
+                return
 
 
-async def _expect(client: WyomingClient, event_type: str) -> Event:
-    """The next event of a type. Raises PeerError for an `error`."""
-    while (event := await expect(client)).type != event_type:
+async def _transcript(asr: WyomingClient) -> str:
+    """What the server understood. Raises PeerError for an `error`."""
+    while not Transcript.is_type((event := await expect(asr)).type):
         if Error.is_type(event.type):
             raise error_of(event)
-    return event
+    return text_of(event)
