@@ -139,7 +139,7 @@ def open_wav(source: Path | BinaryIO) -> Iterator[wave.Wave_read]:
         reader = wave.open(str(source) if isinstance(source, Path) else source, "rb")  # noqa: SIM115 -- closed below
     except FileNotFoundError:
         raise AudioError(f"{name} does not exist") from None
-    except (OSError, EOFError, wave.Error) as error:
+    except (OSError, EOFError, RuntimeError, wave.Error) as error:  # RuntimeError: a chunk's length leads out of it
         reason = str(error) or "it ends before its header does"
         raise AudioError(f"{name} is not a WAV file that can be read ({reason}); 16-bit PCM WAV is expected") from error
     with reader:

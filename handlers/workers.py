@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from handlers.errors import BusyError
+from handlers.errors import BusyError, EngineError
 
 T = TypeVar("T")
 
 _STREAM_AHEAD = 16
 """Items that a producing thread may be ahead of its reader: enough to never starve it, small enough to stop early."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; a container may have fewer than the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 class Workers:
@@ -29,6 +37,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._limit = threads + waiting
         self._inside = 0
+        self._closed = False
 
     @property
     def inside(self) -> int:
@@ -40,36 +49,27 @@ class Workers:
         with self._place():
             return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
-    async def stream(self, produce: Callable[[], Iterator[T]]) -> AsyncGenerator[T, None]:
-        """Iterate a blocking iterator in the pool, item by item.
-
-        Closing or cancelling the async iterator ends the blocking one at its next item. The producer is never
-        more than a few items ahead of the reader.
-        """
-
-        def emit_all(emit: Callable[[T], bool]) -> None:
-            for item in produce():
-                if not emit(item):
-                    return
-
-        async with contextlib.aclosing(self.stream_calls(emit_all)) as items:
-            async for item in items:
-                yield item
-
     async def stream_calls(self, produce: Callable[[Callable[[T], bool]], None]) -> AsyncGenerator[T, None]:
-        """Like `stream`, for work that calls back: `produce(emit)` runs in the pool; `emit` says whether to go on."""
+        """What blocking work hands out while it runs: `produce(emit)` runs in the pool; `emit` says whether to go on.
+
+        Closing or cancelling the generator ends the work at its next item. The work is never more than a few items
+        ahead of the reader, and holds its thread while the reader is slow.
+        """
         with self._place():
             async with contextlib.aclosing(_stream_from_thread(self._pool, produce)) as items:
                 async for item in items:
                     yield item
 
     async def close(self) -> None:
-        """Drop what waits and wait for what runs."""
+        """Drop what waits, as if it was cancelled, and wait for what runs."""
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._pool.shutdown)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
+        if self._closed:
+            raise EngineError(f"{self._name} is closed")
         if self._inside >= self._limit:
             raise BusyError(
                 f"{self._name} has {self._inside} requests waiting and takes no more; try again in a moment"
@@ -89,29 +89,26 @@ async def _stream_from_thread(
     room = threading.Semaphore(_STREAM_AHEAD)
     stopped = threading.Event()
 
-    def hand_over(item: tuple[T] | None) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is gone, and so is the reader
-            loop.call_soon_threadsafe(ready.put_nowait, item)
-
     def emit(item: T) -> bool:
+        if stopped.is_set():  # nobody makes room any more
+            return False
         room.acquire()
         if not stopped.is_set():
-            hand_over((item,))
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and so is the reader
+                loop.call_soon_threadsafe(ready.put_nowait, (item,))
         return not stopped.is_set()
 
     def run() -> None:
-        try:
-            if not stopped.is_set():
-                produce(emit)
-        finally:
-            hand_over(None)
+        if not stopped.is_set():
+            produce(emit)
 
     running = loop.run_in_executor(pool, run)
+    running.add_done_callback(lambda _: ready.put_nowait(None))  # after all items; also when it never ran
     try:
         while (item := await ready.get()) is not None:
             room.release()
             yield item[0]
-        await running  # raises what the producer raised
+        await running  # raises what the producer raised; CancelledError when the pool was closed before
     finally:
         stopped.set()
         room.release()

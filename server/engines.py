@@ -34,6 +34,9 @@ _WAKE_THREADS = 2
 _WAKE_WAITING = 512
 """One call at most waits for each connection, so this is a bound that is never met before theirs."""
 
+_WARM_UP_SECONDS = 10.0
+"""The built-in model needs two. An Ollama that loads a large model from a slow disk goes on while the server serves."""
+
 _SMALL_BYTES = 10_000_000
 """Files below are not worth a line in the log."""
 
@@ -49,9 +52,12 @@ class Engines:
     synthesizer: Synthesizer
     agent: Agent
     wake: WakeEngine
+    warming: asyncio.Task[None]
 
     async def close(self) -> None:
         """Let running work end, then free the models."""
+        self.warming.cancel()
+        await asyncio.gather(self.warming, return_exceptions=True)
         await asyncio.gather(
             self.transcriber.close(), self.synthesizer.close(), self.agent.close(), self.stages.wake_workers.close()
         )
@@ -80,7 +86,23 @@ async def load_engines(settings: ServerSettings) -> Engines:
         agent=agent,
         synthesizer=synthesizer.result(),
     )
-    return Engines(stages, transcriber.result(), synthesizer.result(), agent, wake.result())
+    warming = asyncio.create_task(agent.warm_up(), name="warm-up")
+    engines = Engines(stages, transcriber.result(), synthesizer.result(), agent, wake.result(), warming)
+    try:
+        await _warmed(warming)
+    except asyncio.CancelledError:
+        await engines.close()
+        raise
+    return engines
+
+
+async def _warmed(warming: asyncio.Task[None]) -> None:
+    """Wait for the warm-up, but not for long, and never fail because of it."""
+    await asyncio.wait({warming}, timeout=_WARM_UP_SECONDS)
+    if not warming.done():
+        _LOGGER.info("A language model is still loading: the first answer may have to wait for it")
+    elif (error := warming.exception()) is not None:
+        _LOGGER.warning("The warm-up failed; the first answer comes later than others", exc_info=error)
 
 
 class _Loading:

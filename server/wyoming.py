@@ -271,7 +271,8 @@ async def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, str
 
 
 def _bind(family: socket.AddressFamily, address: str, port: int, scope: int) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY only where the protocol is named; without it a small event waits 40 ms for an ACK.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for old connections

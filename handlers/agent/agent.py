@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 
@@ -13,9 +15,11 @@ from handlers.agent.skills import Skills
 from handlers.agent.stage import AgentSettings, Generation, LanguageModel, Request
 from handlers.errors import EngineError
 from handlers.timeline import Mark, Timeline
-from handlers.tts.thoughts import ThoughtFilter
 
 _LOGGER = logging.getLogger(__name__)
+
+_NOBODY = "none"
+"""The route of a turn for which no language model answered."""
 
 
 def local_now() -> datetime:
@@ -35,9 +39,11 @@ class Agent:
     ) -> None:
         """`models` are tried in this order."""
         self.models = models
+        self.language = settings.language
         self._skills = skills
         self._settings = settings
         self._now = now
+        self._down = {model for model in models if model.unavailable}
         self.conversations = Conversations(settings.remembered_turns, settings.conversation_minutes * 60)
 
     async def answer(self, request: Request, timeline: Timeline) -> AsyncGenerator[str, None]:
@@ -53,13 +59,33 @@ class Agent:
                     given.append(delta)
                     yield delta
         finally:
-            if text := "".join(given).strip():
+            text = "".join(given).strip()
+            if text and timeline.route != _NOBODY:  # an apology would only teach the model to apologise
                 self.conversations.add(request.conversation_id, Turn(request.text, text))
+
+    async def warm_up(self) -> None:
+        """Let every language model read the system prompt, so that the first question waits no longer than others.
+
+        A model that cannot is left alone; its first question will tell.
+        """
+        await asyncio.gather(*(self._warm_up(model) for model in self.models))
 
     async def close(self) -> None:
         """Close every language model."""
         for model in self.models:
             await model.close()
+
+    async def _warm_up(self, model: LanguageModel) -> None:
+        began = time.monotonic()
+        messages = build_messages(Request("Hello", self._settings.language), [], self._settings, self._now())
+        try:
+            async with contextlib.aclosing(model.chat(messages, Generation(1, self._settings.temperature))) as deltas:
+                async for _ in deltas:
+                    pass
+        except EngineError as error:
+            _LOGGER.debug("No warm-up: %s", error)
+        else:
+            _LOGGER.info("%s warmed up in %.1f s", model.name, time.monotonic() - began)
 
     async def _route(self, request: Request, timeline: Timeline) -> AsyncGenerator[str, None]:
         history = self.conversations.history(request.conversation_id)
@@ -79,25 +105,32 @@ class Agent:
         generation = Generation(self._settings.longest_answer, self._settings.temperature)
         for model in self.models:
             said = False
-            thoughts = ThoughtFilter()
             try:
                 async with contextlib.aclosing(model.chat(messages, generation)) as deltas:
                     async for delta in deltas:
-                        if text := thoughts.feed(delta):
-                            if not said:
-                                timeline.route = model.name
-                            said = True
-                            yield text
-                if text := thoughts.finish():
-                    said = True
-                    yield text
+                        if not said:
+                            timeline.route = model.name
+                        said = True
+                        yield delta
+                if not said:
+                    raise EngineError(f"{model.name} gave an empty answer")
             except EngineError as error:
-                _LOGGER.warning("%s", error)
+                self._note_failure(model, error)
                 if said:
                     yield " " + self._skills.sentence("BrokenOff", request.language)
                     return
-                continue
-            if said:
+            else:
+                self._note_success(model)
                 return
-        timeline.route = "none"
+        timeline.route = _NOBODY
         yield self._skills.sentence("NoModel", request.language)
+
+    def _note_failure(self, model: LanguageModel, error: EngineError) -> None:
+        """Warn when a model goes, not at every turn that does without it."""
+        _LOGGER.log(logging.DEBUG if model in self._down else logging.WARNING, "%s", error)
+        self._down.add(model)
+
+    def _note_success(self, model: LanguageModel) -> None:
+        if model in self._down:
+            self._down.discard(model)
+            _LOGGER.info("Questions are answered by %s again", model.name)

@@ -30,17 +30,16 @@ class Conversations:
     def __init__(self, turns: int, idle_seconds: float) -> None:
         self._turns = max(1, turns)  # "say that again" needs one
         self._idle_seconds = idle_seconds
-        self._by_id: OrderedDict[str, _Conversation] = OrderedDict()
+        self._by_id: OrderedDict[str, _Conversation] = OrderedDict()  # the one used last is last
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def history(self, conversation_id: str) -> list[Turn]:
         """Earlier turns, oldest first; empty for a new conversation or one that has been silent too long."""
+        self._forget()
         conversation = self._by_id.get(conversation_id)
-        if conversation is None or time.monotonic() - conversation.last_used > self._idle_seconds:
-            return []
-        return list(conversation.turns)
+        return list(conversation.turns) if conversation else []
 
     def add(self, conversation_id: str, turn: Turn) -> None:
         """Remember a turn. Without an id there is nothing to remember it by."""
@@ -50,4 +49,10 @@ class Conversations:
         self._by_id[conversation_id] = _Conversation(deque([*history, turn], maxlen=self._turns))
         self._by_id.move_to_end(conversation_id)
         while len(self._by_id) > _MAX_CONVERSATIONS:
+            self._by_id.popitem(last=False)
+
+    def _forget(self) -> None:
+        """Drop the words of conversations that are over."""
+        over = time.monotonic() - self._idle_seconds
+        while self._by_id and next(iter(self._by_id.values())).last_used < over:
             self._by_id.popitem(last=False)

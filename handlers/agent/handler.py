@@ -13,13 +13,17 @@ from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
 from handlers.agent.agent import Agent
 from handlers.agent.stage import AgentSettings, Request
 from handlers.errors import RequestError
-from handlers.language import normalize
+from handlers.language import normalize, primary
 from handlers.timeline import Timeline
 from handlers.wire import fields
 from handlers.wire.connection import Connection
 from handlers.wire.ordered import Ordered
 
 _MAX_ID = 200
+"""Characters of an id; Home Assistant's have 26."""
+
+_SHOWN_TAG = 40
+"""Characters of a wrong language tag that its error repeats; a real one has at most half as many."""
 
 
 class AgentHandler:
@@ -68,9 +72,10 @@ def read_request(event: Event, settings: AgentSettings) -> Request:
 def check_language(tag: str) -> None:
     """RequestError when nobody speaks such a language. A language model may know any that exists."""
     try:
-        Locale.parse(tag, sep="-")
+        Locale.parse(primary(tag))
     except (UnknownLocaleError, ValueError):
-        raise RequestError("unknown-language", f"'{tag}' is not the tag of a language; 'en' is one") from None
+        shown = tag[:_SHOWN_TAG]
+        raise RequestError("unknown-language", f"'{shown}' is not the tag of a language; 'en' is one") from None
 
 
 def context_id(context: fields.Json, key: str) -> str:

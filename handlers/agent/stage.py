@@ -18,7 +18,7 @@ class OllamaSettings(Section):
     """Where Ollama listens."""
 
     model: str = ""
-    """Model name as in `ollama list`; empty takes the one that was changed last."""
+    """Model name as in `ollama list`; empty takes the one that was changed last, of those that talk and run here."""
 
     keep_alive: str = "30m"
     """How long Ollama keeps the model in memory after an answer."""
@@ -32,6 +32,12 @@ class OllamaSettings(Section):
     first_token_seconds: float = Field(30.0, gt=0, le=300)
     """Loading a model into memory may take this long; after it the built-in model answers."""
 
+    silence_seconds: float = Field(30.0, gt=0, le=300)
+    """Between two words; after it the answer is given up."""
+
+    retry_seconds: float = Field(30.0, ge=0, le=3600)
+    """After a failure Ollama is left alone for so long; otherwise every turn would wait for a server that is gone."""
+
 
 class BuiltinSettings(Section):
     """The small language model that answers when no Ollama does."""
@@ -42,8 +48,14 @@ class BuiltinSettings(Section):
     context: int = Field(2048, ge=512, le=131072)
     """Tokens of context."""
 
+    longest_answer: int = Field(96, ge=16, le=4096)
+    """Tokens of one answer: half a minute of speech. A small model rambles."""
+
     threads: int = Field(0, ge=0, le=64)
-    """Threads; 0 is as many as there are cores, at most 4."""
+    """Threads; 0 leaves one core to the voice, and takes at most 4."""
+
+    first_token_seconds: float = Field(60.0, gt=0, le=600)
+    """Reading a long conversation, after the requests that came before, may take this long."""
 
 
 class AgentSettings(Section):
@@ -117,7 +129,10 @@ class LanguageModel(Protocol):
         """Whether it would answer now. Quick; sets `unavailable`."""
 
     def chat(self, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str, None]:
-        """Stream an answer. EngineError when it cannot; closing the iterator stops the generation."""
+        """Stream an answer, only what is meant for the listener: no thoughts, no leading blanks.
+
+        EngineError when it cannot, also after some words; closing the iterator stops the generation.
+        """
 
     async def close(self) -> None:
         """End all generation and free the model."""

@@ -6,6 +6,7 @@ Order: `transcript-start`, `transcript-chunk`, `transcript`, `transcript-stop`. 
 
 from __future__ import annotations
 
+import asyncio
 from uuid import uuid4
 
 from wyoming.asr import Transcribe, TranscriptChunk, TranscriptStart, TranscriptStop
@@ -35,6 +36,7 @@ class AsrHandler:
         self._language: str | None = None
         self._hints = NO_HINTS
         self._input: AudioInput | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def wants(self, event_type: str) -> bool:
         return Transcribe.is_type(event_type) or event_type in AUDIO_EVENTS
@@ -45,23 +47,32 @@ class AsrHandler:
             return
         if self._input is None or (self._input.ended and AudioStart.is_type(event.type)):
             self._input = AudioInput()
-            self._connection.start(self._transcribe(self._input), "asr")
-        await self._input.feed(event)
+            self._task = self._connection.start(self._transcribe(self._input), "asr")
+        try:
+            await self._input.feed(event)
+        except RequestError:
+            self._abandon()
+            raise
 
     def _configure(self, event: Event) -> None:
-        if self._input is not None:
-            self._input.close()
-            self._input = None
+        self._abandon()
+        self._input = None
         self._language, self._hints = read_transcribe(event, self._recognizer)
 
+    def _abandon(self) -> None:
+        """Drop an utterance that is not to be heard to its end: nobody waits for its transcript."""
+        if self._input is not None and self._task is not None and not self._input.ended:
+            self._input.close()
+            self._task.cancel()
+
     async def _transcribe(self, audio: AudioInput) -> None:
-        await self._connection.send(TranscriptStart(language=self._language).event())
         try:
+            await self._connection.send(TranscriptStart(language=self._language).event())
             transcript = await self._recognizer.recognize(
                 audio.chunks(), self, Timeline(uuid4().hex), language=self._language, hints=self._hints
             )
         finally:
-            audio.close()
+            audio.close()  # else the connection would wait for a reader of its audio
         await self._connection.send(TranscriptEvent(transcript.text, language=transcript.language).event())
         await self._connection.send(TranscriptStop().event())
 

@@ -66,7 +66,8 @@ class Listener:
         if first is None or last is None:
             return b""
         start = first * FRAME_BYTES - self._settings.before_ms * _BYTES_PER_MS - self._dropped
-        end = (last + 1) * FRAME_BYTES + self._settings.after_ms * _BYTES_PER_MS - self._dropped
+        after_ms = min(self._settings.after_ms, self._settings.pause_ms)  # more is not there yet at a pause
+        end = (last + 1) * FRAME_BYTES + after_ms * _BYTES_PER_MS - self._dropped
         return bytes(self._audio[max(0, start) : max(0, end)])
 
     def _forget(self) -> None:

@@ -10,8 +10,9 @@ from typing import Protocol
 
 from handlers.asr.endpoint import Change
 from handlers.asr.listener import Listener
-from handlers.asr.silero import Silero
+from handlers.asr.silero import FRAME_BYTES, Silero
 from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcriber, Transcript
+from handlers.audio import BYTES_PER_SECOND
 from handlers.errors import RequestError
 from handlers.timeline import Mark, Timeline
 
@@ -68,7 +69,9 @@ class Recognizer:
             await self._listen(audio, listener, guess, hearing, timeline)
             if not listener.heard:
                 return Transcript("", language or self._settings.language, 0.0)
-            timeline.mark(Mark.SPEECH_END, time.monotonic() - listener.silence_seconds)
+            # Audio time is clock time only while somebody speaks live: that of a file would end before it began.
+            ended = time.monotonic() - listener.silence_seconds
+            timeline.mark(Mark.SPEECH_END, max(ended, timeline.marks[Mark.SPEECH_START]))
             timeline.mark(Mark.ENDPOINT)
             transcript = await guess.result(listener.utterance())
             timeline.mark(Mark.TRANSCRIPT)
@@ -91,20 +94,22 @@ class Recognizer:
             except TimeoutError:
                 _LOGGER.info("No audio for %g seconds: taken as its end", patience)
                 return
-            for change in listener.feed(chunk):
-                live = pace.is_live(listener.seconds)
-                if change is Change.STARTED:
-                    timeline.mark(Mark.SPEECH_START)
-                    await hearing.speech_started()
-                elif change is Change.PAUSED and live:
-                    guess.start(listener.utterance())
-                elif change is Change.RESUMED:
-                    await guess.discard()
-                elif change in _END_CHANGES and live:
-                    return
-                elif change in _END_CHANGES:
-                    listener.reopen()
-                    patience = _FILE_STALL_SECONDS
+            pace.arrived(len(chunk))
+            for start in range(0, len(chunk), FRAME_BYTES):
+                for change in listener.feed(chunk[start : start + FRAME_BYTES]):
+                    if change is Change.STARTED:
+                        timeline.mark(Mark.SPEECH_START)
+                        await hearing.speech_started()
+                    elif change is Change.PAUSED and pace.live:
+                        await guess.start(listener.utterance())
+                    elif change is Change.RESUMED:
+                        await guess.discard()
+                    elif change in _END_CHANGES and pace.live:
+                        return
+                    elif change in _END_CHANGES:
+                        listener.reopen()
+                        patience = _FILE_STALL_SECONDS
+                await asyncio.sleep(0)  # a client may send half a minute in one chunk: others have their turn
             if listener.seconds > self._settings.longest_file_seconds:
                 raise RequestError(
                     "audio-too-long",
@@ -116,10 +121,20 @@ class _Pace:
     """Whether audio arrives as it is spoken."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
+        self._began: float | None = None
+        self._bytes = 0
 
-    def is_live(self, audio_seconds: float) -> bool:
-        return time.monotonic() - self._began >= audio_seconds * _LIVE_SHARE
+    def arrived(self, count: int) -> None:
+        """Count bytes of audio; the clock starts with the first."""
+        if self._began is None:
+            self._began = time.monotonic()
+        self._bytes += count
+
+    @property
+    def live(self) -> bool:
+        if self._began is None:
+            return True
+        return time.monotonic() - self._began >= self._bytes / BYTES_PER_SECOND * _LIVE_SHARE
 
 
 class _Guess:
@@ -132,8 +147,11 @@ class _Guess:
         self._pcm = b""
         self._task: asyncio.Task[Transcript] | None = None
 
-    def start(self, pcm: bytes) -> None:
+    async def start(self, pcm: bytes) -> None:
         """Begin to transcribe `pcm`, hoping that nothing more will be said."""
+        if self._task is not None and pcm == self._pcm:
+            return
+        await self.discard()
         self._pcm = pcm
         self._task = asyncio.create_task(self._transcriber.transcribe(pcm, self._language, self._hints))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from handlers import language as languages
 from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcript
 from handlers.audio import seconds, to_float
 from handlers.errors import EngineError, MissingExtraError, ModelError, RequestError
-from handlers.workers import Workers
+from handlers.workers import Workers, usable_cores
 
 try:
     from faster_whisper import WhisperModel
@@ -29,7 +29,9 @@ class WhisperTranscriber:
     def __init__(self, folder: Path, name: str, settings: AsrSettings) -> None:
         self.name = name
         self._default_language = settings.language
-        threads = settings.threads or min(_MAX_THREADS, os.cpu_count() or 1)
+        threads = settings.threads or min(_MAX_THREADS, usable_cores())
+        if not (folder / "tokenizer.json").is_file():  # else faster-whisper looks for one on the hub
+            raise ModelError(f"The Whisper model in {folder} has no tokenizer.json: put the one of the model there")
         try:
             self._model = WhisperModel(
                 str(folder),
@@ -41,10 +43,12 @@ class WhisperTranscriber:
                 num_workers=settings.workers,
                 local_files_only=True,
             )
-        except (RuntimeError, ValueError, OSError) as error:
+        except Exception as error:  # the tokenizer's errors have no class of their own
             raise ModelError(f"The Whisper model in {folder} cannot be loaded: {error}") from error
         self.languages: Sequence[str] = tuple(self._model.supported_languages)
-        if settings.language != "auto" and settings.language not in self.languages:
+        if settings.language != "auto":
+            self._default_language = languages.match(settings.language, self.languages) or ""
+        if not self._default_language:
             known = ", ".join(self.languages)
             raise ModelError(
                 f"The Whisper model '{name}' does not know asr.language '{settings.language}'; it knows {known}"
@@ -90,7 +94,10 @@ def _prompt(hints: Hints) -> str | None:
     """Expected words as Whisper's previous text, most important first, cut at whole words."""
     words: list[str] = []
     length = 0
-    for word in [*hints.names, *hints.terms]:
+    for hint in [*hints.names, *hints.terms]:
+        word = hint.replace("<|", "").strip()  # "<|endoftext|>" would be taken at its word
+        if not word:
+            continue
         length += len(word) + 2
         if length > _PROMPT_CHARACTERS:
             break

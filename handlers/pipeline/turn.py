@@ -106,13 +106,13 @@ class _Turn:
                 return
             audio = _chain(rest, audio)
         if start <= Stage.ASR:
-            question = await self._listen(audio)
+            question, tag = await self._listen(audio)
             if end is Stage.ASR:
                 return
         elif start is Stage.HANDLE:
-            question = "".join([piece async for piece in text])
+            question, tag = "".join([piece async for piece in text]), self._request.language or ""
         if start <= Stage.HANDLE:
-            await self._answer(question)
+            await self._answer(question, tag)
         else:
             await self._speak(text)
 
@@ -133,14 +133,15 @@ class _Turn:
         await self._emit(NotDetected())
         return False, b""
 
-    async def _listen(self, audio: AsyncIterator[bytes]) -> str:
+    async def _listen(self, audio: AsyncIterator[bytes]) -> tuple[str, str]:
+        """What was said, and in which language."""
         transcript = await self._stages.recognizer.recognize(
             audio, self, self._timeline, language=self._request.language, hints=self._request.hints
         )
         if not transcript.text:
             raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
         await self._emit(Transcribed(transcript.text, transcript.language))
-        return transcript.text
+        return transcript.text, transcript.language
 
     async def speech_started(self) -> None:
         await self._emit(VoiceStarted())
@@ -152,22 +153,22 @@ class _Turn:
         await self._emit(TranscriptStopped())
         await self._emit(VoiceStopped())
 
-    async def _answer(self, question: str) -> None:
+    async def _answer(self, question: str, tag: str) -> None:
         """Write the answer and speak it at the same time."""
         written: asyncio.Queue[str | None] = asyncio.Queue(_DELTAS_AHEAD)
         spoken = self._request.end is Stage.TTS
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._write(question, written if spoken else None))
+                group.create_task(self._write(question, tag, written if spoken else None))
                 if spoken:
                     group.create_task(self._speak(_until_none(written)))
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
 
-    async def _write(self, question: str, written: asyncio.Queue[str | None] | None) -> None:
+    async def _write(self, question: str, tag: str, written: asyncio.Queue[str | None] | None) -> None:
         request = Request(
             question,
-            self._request.language or "en",
+            tag or self._stages.agent.language,
             self._request.conversation_id,
             self._request.satellite_id,
         )

@@ -64,8 +64,9 @@ class TtsHandler:
             await self._speak(stream.pieces(), choose_voice(event, self._synthesizer))
         except MeadowlarkError as error:
             await self._connection.send_error(error)
-            async for _ in stream.pieces():  # its end is still to come
-                pass
+            with contextlib.suppress(RequestError):  # it may never come
+                async for _ in stream.pieces():  # its end is still to come
+                    pass
         await self._connection.send(SynthesizeStopped().event())
 
     async def _speak(self, text: AsyncIterator[str], choice: VoiceChoice) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import json
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping
@@ -15,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from handlers import language as languages
 from handlers.audio import AudioFormat
-from handlers.errors import MissingExtraError, ModelError, RequestError
+from handlers.errors import EngineError, MissingExtraError, ModelError, RequestError
 from handlers.tts.stage import TtsSettings, Voice, VoiceChoice
-from handlers.workers import Workers
+from handlers.workers import Workers, usable_cores
 
 try:
     import onnxruntime
@@ -65,9 +63,11 @@ class PiperSynthesizer:
         return self._formats[choice.voice.name]
 
     async def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
-        async with contextlib.aclosing(self._workers.stream(lambda: self._speak(text, choice))) as pieces:
-            async for piece in pieces:
-                yield piece
+        sentences = self._speak(text, choice)
+        # One at a time, so that a listener who takes his time holds no worker that others wait for.
+        while (pcm := await self._workers.run(lambda: next(sentences, None))) is not None:
+            for start in range(0, len(pcm), _PIECE_BYTES):
+                yield pcm[start : start + _PIECE_BYTES]
 
     async def close(self) -> None:
         await self._workers.close()
@@ -84,15 +84,17 @@ class PiperSynthesizer:
         return next(voice for voice in self.voices if spoken in voice.languages)
 
     def _speak(self, text: str, choice: VoiceChoice) -> Iterator[bytes]:
+        """The audio of each sentence that Piper finds in `text`."""
         voice = self._load(choice.voice.name)
         config = SynthesisConfig(
             speaker_id=voice.config.speaker_id_map.get(choice.speaker) if choice.speaker else None,
             length_scale=voice.config.length_scale / self._settings.speed,
         )
-        for chunk in voice.synthesize(text, config):
-            pcm = chunk.audio_int16_bytes
-            for start in range(0, len(pcm), _PIECE_BYTES):
-                yield pcm[start : start + _PIECE_BYTES]
+        try:
+            for chunk in voice.synthesize(text.replace("\0", " "), config):  # eSpeak takes no NUL
+                yield chunk.audio_int16_bytes
+        except Exception as error:  # ONNX Runtime's errors share no class
+            raise EngineError(f"Piper failed on a text of {len(text)} characters: {error}") from error
 
     def _load(self, name: str) -> PiperVoice:
         with self._loading:
@@ -127,7 +129,7 @@ class _VoiceFile(BaseModel):
 
 def _load(path: Path, settings: TtsSettings) -> PiperVoice:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or min(_MAX_THREADS, os.cpu_count() or 1)
+    options.intra_op_num_threads = settings.threads or min(_MAX_THREADS, usable_cores())
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(str(path), sess_options=options, providers=["CPUExecutionProvider"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from wyoming.audio import AudioStart
 from wyoming.event import Event
 from wyoming.wake import Detect, NotDetected
@@ -27,6 +29,7 @@ class WakeHandler:
         self._settings = settings
         self._names: list[str] | None = None
         self._input: AudioInput | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def wants(self, event_type: str) -> bool:
         return Detect.is_type(event_type) or (self._names is not None and event_type in AUDIO_EVENTS)
@@ -34,12 +37,17 @@ class WakeHandler:
     async def handle(self, event: Event) -> None:
         if Detect.is_type(event.type):
             self._names = self._checked(fields.texts(event, "names", limit=_MAX_NAMES))
-            self._stop()
+            self._abandon()
+            self._input = None
             return
         if self._input is None or (self._input.ended and AudioStart.is_type(event.type)):
             self._input = AudioInput()
-            self._connection.start(self._detect(self._input, self._names or []), "wake")
-        await self._input.feed(event)
+            self._task = self._connection.start(self._detect(self._input, self._names or []), "wake")
+        try:
+            await self._input.feed(event)
+        except RequestError:
+            self._abandon()
+            raise
 
     def _checked(self, names: list[str]) -> list[str]:
         for name in names:
@@ -48,17 +56,18 @@ class WakeHandler:
                 raise RequestError("unknown-wake-word", f"No wake word '{name}'; known are {known}")
         return names
 
-    def _stop(self) -> None:
-        if self._input is not None:
+    def _abandon(self) -> None:
+        """Drop audio that is not to be heard to its end: nobody waits for what is in it."""
+        if self._input is not None and self._task is not None and not self._input.ended:
             self._input.close()
-            self._input = None
+            self._task.cancel()
 
     async def _detect(self, audio: AudioInput, names: list[str]) -> None:
         words = choose_words(self._engine, names, self._settings)
         refractory = self._settings.refractory_seconds
-        detector = await self._workers.run(lambda: self._engine.detector(words, refractory))
         detected = False
         try:
+            detector = await self._workers.run(lambda: self._engine.detector(words, refractory))
             async for chunk in audio.chunks():
                 for detection in await self._workers.run(lambda pcm=chunk: detector.process(pcm)):  # type: ignore[misc]
                     detected = True
@@ -68,4 +77,4 @@ class WakeHandler:
             if not detected:
                 await self._connection.send(NotDetected().event())
         finally:
-            audio.close()
+            audio.close()  # else the connection would wait for a reader of its audio

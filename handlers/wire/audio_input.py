@@ -17,6 +17,9 @@ _AHEAD_BYTES = 4 * BYTES_PER_SECOND
 _SILENCE_SECONDS = 60.0
 """Between two chunks: a microphone sends them all the time, also of silence."""
 
+_PIECE_BYTES = 16 * 1024
+"""A client may send 1 MiB in one event; in pieces of this size nobody else waits for its conversion."""
+
 AUDIO_EVENTS = frozenset({"audio-start", "audio-chunk", "audio-stop"})
 
 
@@ -45,7 +48,8 @@ class AudioInput:
         elif AudioChunk.is_type(event.type):
             self._use(_event_format(event, self._format))
             if self._converter is not None and event.payload:
-                await self._put(self._converter.convert(event.payload))
+                for start in range(0, len(event.payload), _PIECE_BYTES):
+                    await self._put(self._converter.convert(event.payload[start : start + _PIECE_BYTES]))
         elif AudioStop.is_type(event.type):
             if self._converter is not None:
                 await self._put(self._converter.flush())
@@ -53,7 +57,7 @@ class AudioInput:
             self._chunks.put_nowait(None)
 
     def close(self) -> None:
-        """Take no more audio and let go of what waits."""
+        """Take no more audio and let go of a `feed` that waits."""
         self.ended = True
         self._room.set()
         self._chunks.put_nowait(None)
@@ -86,6 +90,7 @@ class AudioInput:
 
     async def _put(self, pcm: bytes) -> None:
         await self._room.wait()
+        await asyncio.sleep(0)  # room or not, others have their turn
         if self.ended or not pcm:
             return
         self._waiting_bytes += len(pcm)

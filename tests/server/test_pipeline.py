@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 from wyoming.audio import AudioStop
@@ -17,6 +18,7 @@ from wyoming.tts import SynthesizeChunk, SynthesizeStop
 from handlers.wire.client import WyomingClient
 from tests.satellite.speech import Speaker, silence
 from tests.server.test_services import seconds_of, send_audio, types
+from tests.support.ollama import FakeOllama
 from tests.support.server import ServerProcess, read_until
 
 WHOLE_TURN = [
@@ -249,3 +251,24 @@ class TestFaults:
             events = await read_until(client, "audio-stop")
         size = sum(len(event.payload or b"") for event in events)
         assert size > 60 * 22_050  # at least half a second for each
+
+
+async def test_the_second_sentence_is_written_after_the_first_is_heard(tmp_path: Path, data_dir: Path) -> None:
+    """The proof of the overlap: the model writes its second sentence only once audio of the first has arrived."""
+    heard = asyncio.Event()
+    async with FakeOllama() as ollama:
+        ollama.will_answer("Ready.")  # the warm-up
+        environment = {"MEADOWLARK_AGENT__OLLAMA__URL": ollama.url}
+        with ServerProcess(tmp_path, ["--data-dir", str(data_dir)], environment) as server:
+            await asyncio.to_thread(server.wait_ready)
+            ollama.will_answer("Bird", "s sing. ", heard, "They also ", "fly.")
+            async with server.client() as client:
+                await client.send(run("handle", "tts"))
+                await client.send(Event("transcript", {"text": "Tell me about birds."}))
+                before = await read_until(client, "audio-chunk")
+                assert "handled-stop" not in types(before)
+                heard.set()
+                after = await read_until(client, "audio-stop")
+    written = "".join(event.data["text"] for event in before + after if event.type == "handled-chunk")
+    assert written == "Birds sing. They also fly."
+    assert after[-1].data["timeline"]["route"].startswith("ollama/")
