@@ -14,8 +14,9 @@ from handlers.errors import BusyError, EngineError
 
 T = TypeVar("T")
 
-_STREAM_AHEAD = 16
-"""Items that a producing thread may be ahead of its reader: enough to never starve it, small enough to stop early."""
+STREAM_AHEAD = 512
+"""Items that a producing thread may be ahead of its reader: more than an answer of a language model or the pieces of a
+sentence, so that a listener who reads slowly does not hold a thread that others wait for."""
 
 
 def usable_cores() -> int:
@@ -86,7 +87,7 @@ async def _stream_from_thread(
 ) -> AsyncGenerator[T, None]:
     loop = asyncio.get_running_loop()
     ready: asyncio.Queue[tuple[T] | None] = asyncio.Queue()  # bounded by `room`
-    room = threading.Semaphore(_STREAM_AHEAD)
+    room = threading.Semaphore(STREAM_AHEAD)
     stopped = threading.Event()
 
     def emit(item: T) -> bool:

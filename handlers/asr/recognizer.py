@@ -21,8 +21,8 @@ _LOGGER = logging.getLogger(__name__)
 _STALL_SECONDS = 10.0
 """A microphone that sends nothing for so long has stopped without saying so."""
 
-_FILE_STALL_SECONDS = 0.5
-"""The same for a file, whose next chunk is always ready."""
+_FILE_STALL_SECONDS = 1.5
+"""The same for a file, whose next chunk is always ready; a Wi-Fi may need a second to get over a loss."""
 
 _LIVE_SHARE = 0.25
 """Audio that arrives more than four times faster than it was spoken comes from a file. A satellite's pre-roll comes at

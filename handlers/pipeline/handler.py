@@ -112,8 +112,15 @@ class PipelineHandler:
 
     async def _take_audio(self, event: Event) -> None:
         self._audio_open = not AudioStop.is_type(event.type)
-        if self._audio is not None:
+        if self._audio is None:
+            return
+        try:
             await self._audio.feed(event)
+        except RequestError:  # nothing that follows can be understood either
+            self._audio.close()
+            if self._task is not None:
+                self._task.cancel()
+            raise
 
     def _take_text(self, event: Event) -> None:
         if self._text is None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from handlers.errors import BusyError, EngineError
-from handlers.workers import Workers
+from handlers.workers import STREAM_AHEAD, Workers
 
 SOON = 10.0
 """A deadline that only a defect reaches."""
@@ -151,10 +151,10 @@ async def test_the_producer_is_never_far_ahead(workers: Workers) -> None:
     async with contextlib.aclosing(stream):
         for wanted in range(100):
             assert await anext(stream) == wanted
-            assert emitted <= wanted + 20
+            assert emitted <= wanted + STREAM_AHEAD + 4
         await until(lambda: emitted > 100)  # it works ahead
     end = await workers.run(lambda: emitted)  # the only thread is free again
-    assert end <= 120
+    assert end <= 100 + STREAM_AHEAD + 4
 
 
 @pytest.mark.parametrize("obedient", [True, False])
@@ -162,20 +162,20 @@ async def test_a_reader_that_leaves_frees_a_producer_that_waits_for_room(workers
     answers: list[bool] = []
 
     def produce(emit: Callable[[int], bool]) -> None:
-        for number in range(100):  # more than the room
+        for number in range(2 * STREAM_AHEAD):  # more than the room
             answers.append(emit(number))
             if obedient and not answers[-1]:
                 return
 
     stream = workers.stream_calls(produce)
     assert await anext(stream) == 0
-    await until(lambda: len(answers) >= 16)
+    await until(lambda: len(answers) >= STREAM_AHEAD)
     await stream.aclose()
     assert workers.inside == 0
     async with asyncio.timeout(SOON):
         await workers.run(lambda: None)
     assert answers[-1] is False
-    assert (len(answers) < 100) is obedient
+    assert (len(answers) < 2 * STREAM_AHEAD) is obedient
 
 
 async def test_a_reader_that_is_cancelled_ends_the_producer(workers: Workers, gate: Gate) -> None:

@@ -215,6 +215,15 @@ class TestFaults:
             await client.send(Describe().event())
             await read_until(client, "info")
 
+    async def test_bad_audio_is_one_error(self, server: ServerProcess) -> None:
+        async with server.client() as client:
+            await client.send(run("asr", "tts"))
+            for _ in range(3):
+                await client.send(Event("audio-chunk", {"rate": 16_000}, b"1234"))
+            await client.send(Describe().event())
+            events = await read_until(client, "info")
+        assert [event.data.get("code") for event in events] == ["bad-event", None]
+
     async def test_a_client_that_leaves_cancels_its_turn(self, server: ServerProcess) -> None:
         before = status(server)["turns"]
         assert isinstance(before, list)
