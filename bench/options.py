@@ -39,6 +39,7 @@ class Options:
     pid: tuple[int, ...]
     chain_pid: tuple[int, ...]
     json: str | None
+    chart: Path | None
 
 
 def parse(arguments: Sequence[str] | None = None) -> Options:
@@ -65,6 +66,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--pid", type=_count, action="append", default=[], help="a process of the server (repeatable)")
     add("--chain-pid", type=_count, action="append", default=[], help="a process of the chain (repeatable)")
     add("--json", metavar="FILE|-", help="write everything as JSON; '-' is standard output")
+    add("--chart", type=Path, metavar="FILE.svg", help="draw one turn near the median, the server's above the chain's")
     options = parser.parse_args(arguments)
     if (options.asr is None) != (options.tts is None):
         parser.error("a chain needs both --asr and --tts")
@@ -74,6 +76,8 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         parser.error(f"the folder of {options.json} does not exist")
     if options.json is not None and Path(options.json).is_dir():
         parser.error(f"{options.json} is a folder; give the name of a file")
+    if options.chart is not None and (options.chart.is_dir() or not options.chart.absolute().parent.is_dir()):
+        parser.error(f"{options.chart} cannot be written: give the name of a file in a folder that exists")
     if options.server is None and options.asr is None:
         options.server = SERVER
     for name in ("paths", "pid", "chain_pid"):

@@ -11,7 +11,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 
-from handlers.audio import BYTES_PER_SECOND, SPEECH, AudioFormat
+from handlers.audio import BYTES_PER_SECOND, RATE, SPEECH, WIDTH, AudioFormat
 from handlers.errors import DeadlineError, EngineError, MeadowlarkError, SettingsError
 from handlers.wire.client import WyomingClient, connect
 
@@ -19,8 +19,6 @@ Address = tuple[str, int]
 
 CHUNK_SECONDS = 0.02
 """As the satellite sends it."""
-
-_CHUNK_BYTES = int(CHUNK_SECONDS * BYTES_PER_SECOND)
 
 _DESCRIBE_SECONDS = 10.0
 """Peers with many voices build their answer for a second or two."""
@@ -78,12 +76,13 @@ async def programs(address: Address) -> list[str]:
 
 
 class PacedAudio:
-    """Internal audio that leaves as from a microphone: each 20 ms when they are over, by the clock and not by sleeping
-    20 ms again and again, so that nothing drifts."""
+    """Internal audio that leaves as from a microphone: each chunk when it is over, by the clock and not by sleeping its
+    length again and again, so that nothing drifts."""
 
-    def __init__(self, client: WyomingClient, pcm: bytes) -> None:
+    def __init__(self, client: WyomingClient, pcm: bytes, chunk_seconds: float = CHUNK_SECONDS) -> None:
         self._client = client
         self._pcm = pcm
+        self._chunk_bytes = int(chunk_seconds * RATE) * WIDTH
         self._stopped = False
         self.started = time.monotonic()
         """When the first sample was spoken."""
@@ -100,8 +99,8 @@ class PacedAudio:
 
     async def send(self) -> None:
         """Send all of it, and `audio-stop`."""
-        for offset in range(0, len(self._pcm), _CHUNK_BYTES):
-            piece = self._pcm[offset : offset + _CHUNK_BYTES]
+        for offset in range(0, len(self._pcm), self._chunk_bytes):
+            piece = self._pcm[offset : offset + self._chunk_bytes]
             due = self.due(offset + len(piece))
             await asyncio.sleep(due - time.monotonic())
             if self._stopped:
@@ -112,10 +111,12 @@ class PacedAudio:
 
 
 @contextlib.asynccontextmanager
-async def speaking(client: WyomingClient, pcm: bytes) -> AsyncIterator[PacedAudio]:
+async def speaking(
+    client: WyomingClient, pcm: bytes, chunk_seconds: float = CHUNK_SECONDS
+) -> AsyncIterator[PacedAudio]:
     """Send `audio-start`, then `pcm` in real time while the `with` block runs; what is left at its end is not sent."""
     await client.send(AudioStart(SPEECH.rate, SPEECH.width, SPEECH.channels).event())
-    audio = PacedAudio(client, pcm)
+    audio = PacedAudio(client, pcm, chunk_seconds)
     task = asyncio.create_task(audio.send())
     try:
         yield audio
@@ -143,7 +144,8 @@ def _installed(event: Event) -> list[str]:
         for entry in entries if isinstance(entries, list) else []:
             if isinstance(entry, dict) and entry.get("installed"):
                 models = entry.get("models") or entry.get("voices") or []
-                names = [str(model["name"]) for model in models if isinstance(model, dict) and model.get("name")]
+                names = [str(model.get("name") or "") for model in models if isinstance(model, dict)]
+                names = [name.rpartition("/")[2] for name in names if name]  # a folder says more than is asked
                 shown = f"({', '.join(names)})" if 0 < len(names) <= 3 else f"({len(names)} models)"
                 found.append(f"{kind} {entry.get('name')} {entry.get('version') or ''} {shown}".replace("  ", " "))
     return found

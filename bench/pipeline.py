@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from wyoming.asr import Transcript
@@ -10,31 +11,47 @@ from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk
 from wyoming.pipeline import PipelineStage, RunPipeline
+from wyoming.snd import Played
 from wyoming.vad import VoiceStopped
 
 from bench.clips import Clip, noise
-from bench.peer import Address, error_of, expect, speaking, text_of
+from bench.peer import CHUNK_SECONDS, Address, error_of, expect, speaking, text_of
 from bench.record import TurnRecord
+from handlers.errors import MeadowlarkError
 from handlers.wire.client import connect
 
 
 class ServerTarget:
-    """The pipeline of one server. Every turn is a conversation of its own."""
+    """The pipeline of one server. Every turn is a conversation of its own, unless a satellite is named."""
 
     name = "server"
 
-    def __init__(self, address: Address, silence: float, language: str | None = None, *, hang_up: bool = False) -> None:
-        """`silence`: seconds after a clip, unless the answer comes before. `hang_up`: close at the first audio."""
+    def __init__(
+        self,
+        address: Address,
+        silence: float,
+        language: str | None = None,
+        *,
+        hang_up: bool = False,
+        satellite: str | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> None:
+        """`silence`: seconds after a clip, unless the answer comes before. `hang_up`: close at the first audio.
+
+        With a `satellite`, its turns are one conversation and it tells the server what was played, as ours do.
+        """
         self._address = address
         self._noise = noise(silence)
         self._language = language
         self._hang_up = hang_up
+        self._satellite = satellite
+        self._chunk_seconds = chunk_seconds
 
     async def turn(self, clip: Clip, record: TurnRecord) -> None:
         async with connect(*self._address) as client:
             await client.send(self._request())
             began = time.monotonic()
-            async with speaking(client, clip.pcm + self._noise) as audio:
+            async with speaking(client, clip.pcm + self._noise, self._chunk_seconds) as audio:
                 end_of_speech = audio.started + clip.end_of_speech
                 try:
                     while not AudioStop.is_type((event := await expect(client)).type):
@@ -47,6 +64,9 @@ class ServerTarget:
                                 record.hung_up()
                                 return
                     _keep_timeline(event, record)
+                    if self._satellite:
+                        with contextlib.suppress(OSError, MeadowlarkError):  # the answer has come whole
+                            await client.send(Played().event())
                 finally:
                     record.sent_late(audio.late)
                     record.place_timeline(began, end_of_speech)
@@ -55,6 +75,8 @@ class ServerTarget:
         event = RunPipeline(start_stage=PipelineStage.ASR, end_stage=PipelineStage.TTS).event()
         if self._language:
             event.data["language"] = self._language
+        if self._satellite:
+            event.data["context"] = {"satellite_id": self._satellite, "conversation_id": self._satellite}
         return event
 
 

@@ -12,8 +12,10 @@ _CELL = "{:>9}{:>9}{:>9}"
 _CELL_WIDTH = 27
 _NOTHING = "-"
 
-_BUSY_MS = 50.0
+BUSY_MS = 50.0
 """A chunk that leaves so late has moved the figures."""
+
+BUSY = "This machine was too busy to send the audio in time (see 'sent late'): do not trust these figures."
 
 
 def lines(summaries: Mapping[str, Summary], records: Sequence[TurnRecord]) -> Iterator[str]:
@@ -36,9 +38,9 @@ def lines(summaries: Mapping[str, Summary], records: Sequence[TurnRecord]) -> It
         yield "failed turns"
         for record in failures:
             yield f"  {record.target}, round {record.round}, {record.clip}: {record.error} [{record.error_code}]"
-    if any(summary.late_ms > _BUSY_MS for summary in summaries.values()):
+    if any(summary.late_ms > BUSY_MS for summary in summaries.values()):
         yield ""
-        yield "This machine was too busy to send the audio in time (see 'sent late'): do not trust these figures."
+        yield BUSY
 
 
 def progress(record: TurnRecord, number: int, total: int) -> str:

@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
-import platform
 import sys
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bench.chart import choose, draw, lane
 from bench.clips import Clip, load_clips, speak_clips
+from bench.document import about_clip, about_machine, server_status, write_json
 from bench.labels import choose_labeller
 from bench.options import Options, parse
 from bench.peer import Address, programs
 from bench.pipeline import ServerTarget
 from bench.record import Target, TurnRecord, take_turn
 from bench.report import as_json, lines, progress
-from bench.summary import summarise
+from bench.summary import Summary, summarise
 from bench.usage import Usage, listening
 from bench.wyoming_chain import ChainOptions, ChainTarget
-from handlers.audio import seconds
 from handlers.errors import MeadowlarkError, SettingsError
 from handlers.wire.client import parse_uri
 
@@ -37,12 +34,6 @@ SCHEMA = 1
 _WYOMING_PORT = 10600
 _ASR_PORT, _TTS_PORT = 10300, 10200
 """Where wyoming-faster-whisper and wyoming-piper listen in their own examples."""
-
-_STATUS_SECONDS = 3.0
-"""The status is a courtesy to the reader of the JSON."""
-
-_STATUS_BYTES = 1024 * 1024
-"""Far more than any status."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +46,13 @@ class Measured:
     usage: Usage
     tts: Address
     """Who speaks the questions when there are no recordings."""
+
+    @property
+    def title(self) -> str:
+        """What a picture calls it: its programs with their versions."""
+        names = {" ".join(program.split(" (")[0].split()[1:]): None for program in self.programs}
+        shown = ", ".join(names) or self.target.name
+        return shown[:1].upper() + shown[1:] if self.target.name == "server" else shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -88,8 +86,10 @@ async def run(options: Options) -> int:
         for entry in measured
     }
     print("", *lines(summaries, records), sep="\n", file=screen)
+    if options.chart is not None:
+        _draw(options.chart, measured, records, summaries)
     if options.json is not None:
-        _write(
+        write_json(
             options.json,
             {
                 "schema": SCHEMA,
@@ -97,11 +97,12 @@ async def run(options: Options) -> int:
                 "config": {
                     **asdict(options),
                     "paths": [str(path) for path in options.paths],
+                    "chart": None if options.chart is None else str(options.chart),
                     "labeller": labeller,
                 },
-                "machine": {"python": platform.python_version(), "system": platform.platform(), "cpus": os.cpu_count()},
+                "machine": about_machine(),
                 "targets": await _about(measured, options),
-                "clips": [_about_clip(clip) for clip in clips],
+                "clips": [about_clip(clip) for clip in clips],
                 "turns": [record.as_dict() for record in records],
                 "summary": as_json(summaries),
             },
@@ -169,11 +170,26 @@ def _headline(measured: Sequence[Measured], clips: Sequence[Clip], options: Opti
     )
 
 
+def _draw(
+    file: Path, measured: Sequence[Measured], records: Sequence[TurnRecord], summaries: Mapping[str, Summary]
+) -> None:
+    """Write the picture of one turn. Raises SettingsError when there is none, or the file cannot be written."""
+    shown = choose(records, summaries)
+    if not shown:
+        raise SettingsError(f"{file} was not drawn: no question was answered by all that were measured")
+    titles = {entry.target.name: entry.title for entry in measured}
+    question = shown[0].reference or shown[0].transcript
+    try:
+        file.write_text(draw([lane(record, titles[record.target]) for record in shown], question), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"The chart cannot be written to {file} ({error.strerror or error})") from None
+
+
 async def _about(measured: Sequence[Measured], options: Options) -> dict[str, object]:
     """The key `targets` of the JSON."""
     about: dict[str, object] = {}
     for entry in measured:
-        status = await asyncio.to_thread(_status, options.http) if entry.target.name == "server" else None
+        status = await asyncio.to_thread(server_status, options.http) if entry.target.name == "server" else None
         about[entry.target.name] = {
             **entry.uris,
             "programs": entry.programs,
@@ -181,41 +197,6 @@ async def _about(measured: Sequence[Measured], options: Options) -> dict[str, ob
             "status": status,
         }
     return about
-
-
-def _status(url: str) -> object:
-    """What the server says of itself on its web port; None when it says nothing."""
-    if not url.startswith(("http://", "https://")):
-        return None
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/api/v1/voice/status", timeout=_STATUS_SECONDS) as answer:
-            status: object = json.loads(answer.read(_STATUS_BYTES))
-    except (OSError, ValueError):
-        return None
-    if isinstance(status, dict):
-        status.pop("turns", None)  # the turns here say more
-    return status
-
-
-def _about_clip(clip: Clip) -> dict[str, object]:
-    return {
-        "name": clip.name,
-        "seconds": round(seconds(clip.pcm), 3),
-        "end_of_speech": round(clip.end_of_speech, 3),
-        "cut_seconds": round(clip.cut_seconds, 3),
-        "reference": clip.reference,
-    }
-
-
-def _write(target: str, document: Mapping[str, object]) -> None:
-    text = json.dumps(document, ensure_ascii=False, indent=2) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    try:
-        Path(target).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SettingsError(f"The JSON cannot be written to {target} ({error.strerror or error})") from None
 
 
 if __name__ == "__main__":

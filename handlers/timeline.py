@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -53,6 +56,16 @@ class Timeline:
     route: str = ""
     """Who answered: the skill or the language model."""
     outcome: Outcome = Outcome.RUNNING
+    service: str = "pipeline"
+    """What was asked for: a whole turn, or one service of it."""
+    guesses_kept: int = 0
+    """Transcriptions begun at a pause that turned out to be the end."""
+    guesses_discarded: int = 0
+    """Those after which more was said."""
+    guesses_dropped: int = 0
+    """Those that were not made because the processor was busy."""
+    saved_seconds: float = 0.0
+    """Transcription that nobody waited for, because it was made on a guess."""
 
     def mark(self, mark: Mark, at: float | None = None) -> None:
         """Set a mark once; later calls for the same mark change nothing."""
@@ -75,13 +88,49 @@ class Timeline:
         waits = {name: self.between(first, last) for name, (first, last) in STAGES.items()}
         return {name: wait for name, wait in waits.items() if wait is not None}
 
+    def take_over(self, draft: Timeline, not_before: Mark) -> None:
+        """Add the marks of a draft that became the answer; what came early counts from `not_before` on."""
+        earliest = self.marks.get(not_before, self.started)
+        for mark, at in draft.marks.items():
+            self.mark(mark, max(at, earliest))
+        self.route = draft.route
+
     def as_dict(self) -> dict[str, object]:
         """For the wire: marks in milliseconds since the turn started."""
         return {
             "turn_id": self.turn_id,
             "route": self.route,
             "outcome": str(self.outcome),
+            "guesses": {
+                "kept": self.guesses_kept,
+                "discarded": self.guesses_discarded,
+                "dropped": self.guesses_dropped,
+                "saved_ms": round(self.saved_seconds * 1000, 1),
+            },
             "marks_ms": {
                 str(mark): round((self.marks[mark] - self.started) * 1000, 1) for mark in Mark if mark in self.marks
             },
         }
+
+
+def ignore(timeline: Timeline) -> None:
+    """Nobody is told."""
+
+
+@contextlib.contextmanager
+def recorded(timeline: Timeline, tell: Callable[[Timeline], None]) -> Iterator[Timeline]:
+    """Give a timeline its outcome when the block ends, however it ends, and tell somebody of it.
+
+    A peer that is gone (ConnectionError, as `Connection.send` raises it) has cancelled what was done for it.
+    """
+    try:
+        yield timeline
+        timeline.finish(Outcome.COMPLETED)
+    except (asyncio.CancelledError, ConnectionError):
+        timeline.finish(Outcome.CANCELLED)
+        raise
+    except BaseException:
+        timeline.finish(Outcome.FAILED)
+        raise
+    finally:
+        tell(timeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk, NotHandled
 from wyoming.pipeline import PipelineStage, RunPipeline
+from wyoming.snd import Played
 from wyoming.vad import VoiceStopped
 
 from handlers.audio import BYTES_PER_SECOND, RATE, SPEECH, WIDTH, AudioFormat
@@ -27,6 +29,9 @@ SILENT_SECONDS = 30.0
 
 TURN_SECONDS = 600.0
 """No answer is longer; a server that trickles for ever is stuck."""
+
+_TELL_SECONDS = 0.2
+"""For the word of what was played; an interruption does not wait for a slow network."""
 
 _AHEAD_SECONDS = 10.0
 """Audio that may wait for a slow connection. What does not fit is dropped: nobody answers to late audio."""
@@ -126,8 +131,12 @@ class Turn:
             while (event := await client.receive(self._silent_seconds)) is not None:
                 if await self._take(event):
                     await self._sink.drain()
+                    await _tell(client, Played().event())
                     return
             raise LinkLostError("The server closed the connection in the middle of the turn")
+        except asyncio.CancelledError:  # interrupted: the conversation is to keep what was heard
+            await _tell(client, Event("played", {"seconds": round(self._sink.played, 3)}))
+            raise
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)  # what made it fail, `receive` has met too
@@ -204,6 +213,13 @@ class Turn:
         timeline = event.data.get("timeline")
         if isinstance(timeline, dict):
             self._result.timeline = timeline
+
+
+async def _tell(client: WyomingClient, event: Event) -> None:
+    """Send what the server can do without."""
+    with contextlib.suppress(OSError, MeadowlarkError):
+        async with asyncio.timeout(_TELL_SECONDS):
+            await client.send(event)
 
 
 def _server_error(event: Event) -> EngineError:

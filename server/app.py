@@ -108,8 +108,8 @@ class App:
             return [
                 PipelineHandler(connection, pipeline, settings.tts.longest_text),
                 WakeHandler(connection, engines.wake, engines.stages.wake_workers, settings.wake),
-                AsrHandler(connection, engines.stages.recognizer),
-                AgentHandler(connection, engines.agent, settings.agent),
+                AsrHandler(connection, engines.stages.recognizer, self._on_timeline),
+                AgentHandler(connection, engines.agent, settings.agent, self._on_timeline),
                 TtsHandler(connection, engines.synthesizer, settings.tts),
             ]
 

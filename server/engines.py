@@ -16,14 +16,17 @@ from handlers.agent.skills import Skills
 from handlers.agent.stage import LanguageModel
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
+from handlers.asr.smart_turn import SmartTurn, load_smart_turn
 from handlers.asr.stage import Transcriber
-from handlers.errors import ModelError
+from handlers.cpu import Cpu
+from handlers.errors import MeadowlarkError, ModelError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelProgress, ModelStore, Where
 from handlers.pipeline.turn import Stages
-from handlers.tts.stage import Synthesizer
+from handlers.tts.cache import CachedSynthesizer
+from handlers.tts.speaker import once, sentences
 from handlers.wake.stage import WakeEngine
-from handlers.workers import Workers
+from handlers.workers import Workers, usable_cores
 from server.settings import ServerSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -49,15 +52,20 @@ class Engines:
 
     stages: Stages
     transcriber: Transcriber
-    synthesizer: Synthesizer
+    synthesizer: CachedSynthesizer
     agent: Agent
     wake: WakeEngine
+    turns: SmartTurn | None
     warming: asyncio.Task[None]
+    rehearsing: asyncio.Task[None]
 
     async def close(self) -> None:
         """Let running work end, then free the models."""
         self.warming.cancel()
-        await asyncio.gather(self.warming, return_exceptions=True)
+        self.rehearsing.cancel()
+        await asyncio.gather(self.warming, self.rehearsing, return_exceptions=True)
+        if self.turns is not None:
+            await self.turns.close()
         await asyncio.gather(
             self.transcriber.close(), self.synthesizer.close(), self.agent.close(), self.stages.wake_workers.close()
         )
@@ -66,12 +74,14 @@ class Engines:
 async def load_engines(settings: ServerSettings) -> Engines:
     """Load all engines in parallel. Raises the first failure after all have come to an end."""
     store = ModelStore(settings.data_dir, settings.models.hub, settings.models.offline)
+    cpu = Cpu(usable_cores())
     async with _Loading() as loading:
-        transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store, loading.progress))
+        transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store, cpu, loading.progress))
         vad = loading.start("voice activity", Silero)
-        synthesizer = loading.start("text to speech", lambda: _load_piper(settings, store, loading.progress))
+        turns = loading.start("turn detection", lambda: _load_turns(settings, cpu))
+        synthesizer = loading.start("text to speech", lambda: _load_voices(settings, store, cpu, loading.progress))
         wake = loading.start("wake words", lambda: _load_wake(settings))
-        skills = loading.start("local skills", Skills)
+        skills = loading.start("local skills", lambda: Skills(custom=settings.agent.custom_sentences))
         builtin = loading.start("built-in language model", lambda: _load_builtin(settings, store, loading.progress))
         ollama = loading.start("Ollama client", lambda: _load_ollama(settings))
     await ollama.result().check()
@@ -82,12 +92,29 @@ async def load_engines(settings: ServerSettings) -> Engines:
         wake=wake.result(),
         wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
         wake_settings=settings.wake,
-        recognizer=Recognizer(transcriber.result(), vad.result(), settings.asr),
+        recognizer=Recognizer(
+            transcriber.result(),
+            vad.result(),
+            settings.asr,
+            turns=turns.result(),
+            is_command=agent.knows,
+            phrases=[word.phrase for word in wake.result().words.values()],
+        ),
         agent=agent,
         synthesizer=synthesizer.result(),
     )
     warming = asyncio.create_task(agent.warm_up(), name="warm-up")
-    engines = Engines(stages, transcriber.result(), synthesizer.result(), agent, wake.result(), warming)
+    rehearsing = asyncio.create_task(_rehearse(skills.result(), synthesizer.result()), name="rehearse")
+    engines = Engines(
+        stages,
+        transcriber.result(),
+        synthesizer.result(),
+        agent,
+        wake.result(),
+        turns.result(),
+        warming,
+        rehearsing,
+    )
     try:
         await _warmed(warming)
     except asyncio.CancelledError:
@@ -103,6 +130,17 @@ async def _warmed(warming: asyncio.Task[None]) -> None:
         _LOGGER.info("A language model is still loading: the first answer may have to wait for it")
     elif (error := warming.exception()) is not None:
         _LOGGER.warning("The warm-up failed; the first answer comes later than others", exc_info=error)
+
+
+async def _rehearse(skills: Skills, synthesizer: CachedSynthesizer) -> None:
+    """Speak the skills' fixed answers into the cache, one by one, while nobody needs the processor."""
+    choice = synthesizer.choose()
+    try:
+        for answer in skills.fixed_answers(choice.language):
+            async for sentence in sentences(once(answer), choice.language):
+                await synthesizer.prepare(sentence, choice)
+    except MeadowlarkError as error:
+        _LOGGER.warning("The frequent answers could not be spoken beforehand (%s)", error)
 
 
 class _Loading:
@@ -143,14 +181,18 @@ class _Loading:
         return task
 
 
-def _load_whisper(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> Transcriber:
+def _load_whisper(settings: ServerSettings, store: ModelStore, cpu: Cpu, progress: ModelProgress) -> Transcriber:
     from handlers.asr.whisper import WhisperTranscriber
 
     folder = store.locate(settings.asr.model, ModelKind.ASR, progress=progress)
-    return WhisperTranscriber(folder, Path(settings.asr.model).name, settings.asr)
+    return WhisperTranscriber(folder, Path(settings.asr.model).name, settings.asr, cpu)
 
 
-def _load_piper(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> Synthesizer:
+def _load_turns(settings: ServerSettings, cpu: Cpu) -> SmartTurn | None:
+    return load_smart_turn(cpu) if settings.asr.smart_turn else None
+
+
+def _load_voices(settings: ServerSettings, store: ModelStore, cpu: Cpu, progress: ModelProgress) -> CachedSynthesizer:
     from handlers.tts.piper import PiperSynthesizer
 
     default = store.locate(settings.tts.voice, ModelKind.TTS, progress=progress)
@@ -164,7 +206,7 @@ def _load_piper(settings: ServerSettings, store: ModelStore, progress: ModelProg
             _LOGGER.warning("A voice is left out: %s", error)
         else:
             voices.setdefault(path.stem, path)
-    return PiperSynthesizer(voices, settings.tts)
+    return CachedSynthesizer(PiperSynthesizer(voices, settings.tts, cpu), settings.tts)
 
 
 def _load_wake(settings: ServerSettings) -> WakeEngine:

@@ -41,6 +41,8 @@ class Status:
 
     def observe(self, timeline: Timeline) -> None:
         """Keep a turn that has ended."""
+        if timeline.service != "pipeline":
+            return
         self._turns.appendleft(timeline.as_dict())
 
     def as_dict(self) -> dict[str, object]:

@@ -36,7 +36,21 @@ class Metrics:
             registry=self._registry,
         )
         self._turns = Counter(
-            "meadowlark_turns", "Turns by outcome and who answered", ["outcome", "route"], registry=self._registry
+            "meadowlark_turns",
+            "Turns, and uses of single services, by outcome and who answered",
+            ["service", "outcome", "route"],
+            registry=self._registry,
+        )
+        self._guesses = Counter(
+            "meadowlark_guesses",
+            "Transcriptions begun at a pause: kept, discarded because more was said, dropped under load",
+            ["outcome"],
+            registry=self._registry,
+        )
+        self._saved = Counter(
+            "meadowlark_guess_saved_seconds",
+            "Transcription time that nobody waited for, because of guesses",
+            registry=self._registry,
         )
         Info("meadowlark_build", "Version of the server", registry=self._registry).info({"version": __version__})
         for collector in (PROCESS_COLLECTOR, PLATFORM_COLLECTOR, GC_COLLECTOR):
@@ -52,7 +66,14 @@ class Metrics:
     def observe(self, timeline: Timeline) -> None:
         """Count a turn that has ended."""
         kind = timeline.route.partition("/")[0] or "none"
-        self._turns.labels(outcome=str(timeline.outcome), route=kind).inc()
+        self._turns.labels(service=timeline.service, outcome=str(timeline.outcome), route=kind).inc()
+        for outcome, count in (
+            ("kept", timeline.guesses_kept),
+            ("discarded", timeline.guesses_discarded),
+            ("dropped", timeline.guesses_dropped),
+        ):
+            self._guesses.labels(outcome=outcome).inc(count)
+        self._saved.inc(timeline.saved_seconds)
         for stage, seconds in timeline.stages().items():
             self._stages.labels(stage=stage).observe(max(0.0, seconds))
 

@@ -11,10 +11,12 @@ import pytest
 from handlers.asr.silero import Silero
 from handlers.asr.stage import AsrSettings
 from handlers.asr.whisper import WhisperTranscriber
+from handlers.cpu import Cpu
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
 from handlers.tts.piper import PiperSynthesizer
 from handlers.tts.stage import TtsSettings
+from handlers.workers import usable_cores
 from tests.satellite.speech import Speaker
 from tests.support.server import ServerProcess
 
@@ -62,13 +64,13 @@ def silero() -> Silero:
 
 @pytest.fixture(scope="session")
 def whisper(store: ModelStore) -> WhisperTranscriber:
-    return WhisperTranscriber(store.locate("whisper-base", ModelKind.ASR), "whisper-base", AsrSettings())
+    return WhisperTranscriber(store.locate("whisper-base", ModelKind.ASR), "whisper-base", AsrSettings(), Cpu(2))
 
 
 @pytest.fixture(scope="session")
 def piper(store: ModelStore) -> PiperSynthesizer:
     path = store.locate("en_US-joe-medium", ModelKind.TTS)
-    return PiperSynthesizer({"en_US-joe-medium": path}, TtsSettings())
+    return PiperSynthesizer({"en_US-joe-medium": path}, TtsSettings(), Cpu(usable_cores()))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 
 from handlers.agent.conversations import Conversations, Turn
+from handlers.agent.heard import Playback
 from handlers.agent.prompt import build_messages
 from handlers.agent.skills import Skills
 from handlers.agent.stage import AgentSettings, Generation, LanguageModel, Request
@@ -49,19 +50,22 @@ class Agent:
     async def answer(self, request: Request, timeline: Timeline) -> AsyncGenerator[str, None]:
         """Stream the answer as text. It always says something, if only that it cannot.
 
-        Closing the iterator stops the language model; the conversation then keeps what was given out.
+        Closing the iterator stops the language model. Nothing is remembered: an answer may be a draft on a guess.
         """
-        given: list[str] = []
-        try:
-            async with contextlib.aclosing(self._route(request, timeline)) as deltas:
-                async for delta in deltas:
-                    timeline.mark(Mark.FIRST_TOKEN)
-                    given.append(delta)
-                    yield delta
-        finally:
-            text = "".join(given).strip()
-            if text and timeline.route != _NOBODY:  # an apology would only teach the model to apologise
-                self.conversations.add(request.conversation_id, Turn(request.text, text))
+        async with contextlib.aclosing(self._route(request, timeline)) as deltas:
+            async for delta in deltas:
+                timeline.mark(Mark.FIRST_TOKEN)
+                yield delta
+
+    def remember(self, request: Request, answer: str, timeline: Timeline, playback: Playback | None = None) -> None:
+        """Keep a turn in its conversation: the answer as far as it was given."""
+        answer = answer.strip()
+        if answer and timeline.route != _NOBODY:  # an apology would only teach the model to apologise
+            self.conversations.add(request.conversation_id, Turn(request.text, answer, playback))
+
+    def knows(self, text: str, language: str) -> bool:
+        """Whether a local skill answers this sentence, so that it needs no more words. Takes about a millisecond."""
+        return self._skills.answer(text, language, [], self._now()) is not None
 
     async def warm_up(self) -> None:
         """Let every language model read the system prompt, so that the first question waits no longer than others.

@@ -6,6 +6,8 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
+from handlers.agent.heard import Playback
+
 _MAX_CONVERSATIONS = 1000
 """Many more than a household has at once; a client that makes up ids cannot fill the memory."""
 
@@ -16,6 +18,8 @@ class Turn:
 
     question: str
     answer: str
+    playback: Playback | None = None
+    """How the answer sounds, where it was spoken: it may still be interrupted."""
 
 
 @dataclass
@@ -50,6 +54,33 @@ class Conversations:
         self._by_id.move_to_end(conversation_id)
         while len(self._by_id) > _MAX_CONVERSATIONS:
             self._by_id.popitem(last=False)
+
+    def interrupt(self, conversation_id: str, played: float | None = None) -> None:
+        """Keep of the last answer only what was heard: `played` seconds of it, else as much as time allowed.
+
+        An answer that was heard to its end, or was never spoken, stays as it is.
+        """
+        conversation = self._by_id.get(conversation_id)
+        if conversation is None or not conversation.turns:
+            return
+        last = conversation.turns[-1]
+        if last.playback is None:
+            return
+        seconds = last.playback.possible_seconds if played is None else min(played, last.playback.seconds)
+        if last.playback.complete and seconds >= last.playback.seconds:
+            return
+        heard = last.playback.heard(seconds)
+        if heard:
+            conversation.turns[-1] = Turn(last.question, heard)
+        else:
+            conversation.turns.pop()
+
+    def played(self, conversation_id: str) -> None:
+        """The last answer was heard to its end."""
+        conversation = self._by_id.get(conversation_id)
+        if conversation is not None and conversation.turns:
+            last = conversation.turns[-1]
+            conversation.turns[-1] = Turn(last.question, last.answer)
 
     def _forget(self) -> None:
         """Drop the words of conversations that are over."""

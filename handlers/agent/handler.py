@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from uuid import uuid4
 
 from babel import Locale, UnknownLocaleError
@@ -14,7 +15,7 @@ from handlers.agent.agent import Agent
 from handlers.agent.stage import AgentSettings, Request
 from handlers.errors import RequestError
 from handlers.language import normalize, primary
-from handlers.timeline import Timeline
+from handlers.timeline import Timeline, ignore, recorded
 from handlers.wire import fields
 from handlers.wire.connection import Connection
 from handlers.wire.ordered import Ordered
@@ -29,10 +30,17 @@ _SHOWN_TAG = 40
 class AgentHandler:
     """One connection's conversation."""
 
-    def __init__(self, connection: Connection, agent: Agent, settings: AgentSettings) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        agent: Agent,
+        settings: AgentSettings,
+        on_timeline: Callable[[Timeline], None] = ignore,
+    ) -> None:
         self._connection = connection
         self._agent = agent
         self._settings = settings
+        self._on_timeline = on_timeline
         self._answers = Ordered(connection, "handle")
 
     def wants(self, event_type: str) -> bool:
@@ -45,10 +53,14 @@ class AgentHandler:
         context = {"conversation_id": request.conversation_id}
         await self._connection.send(HandledStart(context=context).event())
         text = ""
-        async with contextlib.aclosing(self._agent.answer(request, Timeline(uuid4().hex))) as deltas:
-            async for delta in deltas:
-                text += delta
-                await self._connection.send(HandledChunk(delta).event())
+        with recorded(Timeline(uuid4().hex, service="handle"), self._on_timeline) as timeline:
+            try:
+                async with contextlib.aclosing(self._agent.answer(request, timeline)) as deltas:
+                    async for delta in deltas:
+                        text += delta
+                        await self._connection.send(HandledChunk(delta).event())
+            finally:
+                self._agent.remember(request, text, timeline)
         await self._connection.send(HandledStop().event())
         await self._connection.send(Handled(text=text, context=context).event())
 

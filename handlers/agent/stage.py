@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from pydantic import Field, HttpUrl
@@ -63,6 +64,9 @@ class AgentSettings(Section):
 
     language: str = "en"
     """Language when the client names none."""
+
+    custom_sentences: list[Path] = Field(default_factory=list)
+    """Files of sentences that are answered at once: Home Assistant's custom sentences, with 'responses'."""
 
     persona: str = "You are Meadowlark, a friendly voice assistant in a private home."
     """Who the assistant is, in the words that the language model reads."""

@@ -7,6 +7,7 @@ Order: `transcript-start`, `transcript-chunk`, `transcript`, `transcript-stop`. 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from uuid import uuid4
 
 from wyoming.asr import Transcribe, TranscriptChunk, TranscriptStart, TranscriptStop
@@ -15,10 +16,11 @@ from wyoming.audio import AudioStart
 from wyoming.event import Event
 
 from handlers import language
+from handlers.asr.partials import Partials
 from handlers.asr.recognizer import Recognizer
-from handlers.asr.stage import NO_HINTS, Hints
+from handlers.asr.stage import NO_HINTS, Hints, Transcript
 from handlers.errors import RequestError
-from handlers.timeline import Timeline
+from handlers.timeline import Timeline, ignore, recorded
 from handlers.wire import fields
 from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
 from handlers.wire.connection import Connection
@@ -30,11 +32,15 @@ _MAX_HINTS = 2000
 class AsrHandler:
     """One connection's speech to text. Takes audio with or without a `transcribe` before it."""
 
-    def __init__(self, connection: Connection, recognizer: Recognizer) -> None:
+    def __init__(
+        self, connection: Connection, recognizer: Recognizer, on_timeline: Callable[[Timeline], None] = ignore
+    ) -> None:
         self._connection = connection
         self._recognizer = recognizer
+        self._on_timeline = on_timeline
         self._language: str | None = None
         self._hints = NO_HINTS
+        self._partials = Partials()
         self._input: AudioInput | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -66,11 +72,13 @@ class AsrHandler:
             self._task.cancel()
 
     async def _transcribe(self, audio: AudioInput) -> None:
+        self._partials = Partials()
         try:
             await self._connection.send(TranscriptStart(language=self._language).event())
-            transcript = await self._recognizer.recognize(
-                audio.chunks(), self, Timeline(uuid4().hex), language=self._language, hints=self._hints
-            )
+            with recorded(Timeline(uuid4().hex, service="asr"), self._on_timeline) as timeline:
+                transcript = await self._recognizer.recognize(
+                    audio.chunks(), self, timeline, language=self._language, hints=self._hints
+                )
         finally:
             audio.close()  # else the connection would wait for a reader of its audio
         await self._connection.send(TranscriptEvent(transcript.text, language=transcript.language).event())
@@ -79,8 +87,18 @@ class AsrHandler:
     async def speech_started(self) -> None:
         """Nothing to tell: the protocol's `voice-started` belongs to a pipeline."""
 
-    async def speech_ended(self, text: str) -> None:
-        await self._connection.send(TranscriptChunk(text).event())
+    async def guessed(self, transcript: Transcript) -> None:
+        """Nothing to tell yet."""
+
+    async def resumed(self, text: str) -> None:
+        await self._send_piece(self._partials.partial(text))
+
+    async def speech_ended(self, transcript: Transcript) -> None:
+        await self._send_piece(self._partials.final(transcript.text))
+
+    async def _send_piece(self, piece: str) -> None:
+        if piece.strip():
+            await self._connection.send(TranscriptChunk(piece).event())
 
 
 def read_transcribe(event: Event, recognizer: Recognizer) -> tuple[str | None, Hints]:

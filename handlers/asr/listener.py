@@ -38,6 +38,11 @@ class Listener:
         return 0.0 if last is None else (self._framed - (last + 1) * FRAME_BYTES) / BYTES_PER_SECOND
 
     @property
+    def speech_ms(self) -> int:
+        """Speech so far, without pauses."""
+        return self._endpointer.speech_ms
+
+    @property
     def seconds(self) -> float:
         """All audio so far, in seconds."""
         return (self._dropped + len(self._audio)) / BYTES_PER_SECOND
@@ -56,9 +61,31 @@ class Listener:
             self._forget()
         return changes
 
+    @property
+    def silence_ms(self) -> int:
+        """Silence since the last speech frame, in whole frames."""
+        return self._endpointer.silence_ms
+
+    def set_patience(self, milliseconds: int) -> None:
+        """How much silence ends the utterance, from now on and until somebody speaks again."""
+        self._endpointer.set_patience(milliseconds)
+
+    def end_now(self) -> None:
+        """The silence was long enough for what is known now."""
+        self._endpointer.end_now()
+
     def reopen(self) -> None:
         """Go on listening after an end that was not one."""
         self._endpointer.reopen()
+
+    def recent(self, seconds: float) -> bytes:
+        """The last audio with its silence, as it came; of the utterance only, at most `seconds` of it."""
+        first = self._endpointer.first_speech
+        if first is None:
+            return b""
+        start = first * FRAME_BYTES - self._settings.before_ms * _BYTES_PER_MS
+        longest = self._framed - int(seconds * BYTES_PER_SECOND)
+        return bytes(self._audio[max(0, max(start, longest) - self._dropped) : self._framed - self._dropped])
 
     def utterance(self) -> bytes:
         """The audio of the utterance so far; empty when there was no speech."""

@@ -1,19 +1,22 @@
-"""From a stream of audio to a transcript: listens for the end and transcribes on a guess at every pause."""
+"""From a stream of audio to a transcript: guesses at every pause, commits at the end."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol, TypeVar
 
 from handlers.asr.endpoint import Change
 from handlers.asr.listener import Listener
+from handlers.asr.names import mend, without_wake_phrase
+from handlers.asr.patience import Patience, TurnDetector
 from handlers.asr.silero import FRAME_BYTES, Silero
 from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcriber, Transcript
 from handlers.audio import BYTES_PER_SECOND
-from handlers.errors import RequestError
+from handlers.cpu import Ticket, Urgency
+from handlers.errors import BusyError, RequestError
 from handlers.timeline import Mark, Timeline
 
 _LOGGER = logging.getLogger(__name__)
@@ -28,6 +31,9 @@ _LIVE_SHARE = 0.25
 """Audio that arrives more than four times faster than it was spoken comes from a file. A satellite's pre-roll comes at
 once too, but by the time an end can be decided at least as much has followed in real time."""
 
+_TURN_SECONDS = 8.0
+"""What the turn detector listens to."""
+
 _END_CHANGES = frozenset({Change.ENDED, Change.TOO_LONG, Change.NOTHING})
 
 
@@ -37,17 +43,37 @@ class Hearing(Protocol):
     async def speech_started(self) -> None:
         """Somebody speaks."""
 
-    async def speech_ended(self, text: str) -> None:
+    async def guessed(self, transcript: Transcript) -> None:
+        """This may have been all of it: the speaker pauses, and it sounds or reads like an end."""
+
+    async def resumed(self, text: str) -> None:
+        """It was not all: more is being said. `text` is what was guessed at the pause, empty if nothing was."""
+
+    async def speech_ended(self, transcript: Transcript) -> None:
         """The utterance is over, and this is what was said; not called when nobody spoke."""
 
 
 class Recognizer:
     """Endpointing and transcription of single utterances, for any number of streams at once."""
 
-    def __init__(self, transcriber: Transcriber, vad: Silero, settings: AsrSettings) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        vad: Silero,
+        settings: AsrSettings,
+        *,
+        turns: TurnDetector | None = None,
+        is_command: Callable[[str, str], bool] = lambda text, language: False,
+        phrases: Sequence[str] = (),
+    ) -> None:
+        """`is_command` says whether a text, in a language, needs no more words; `phrases` are wake phrases and names of
+        the assistant, after which a speaker only begins."""
         self.transcriber = transcriber
         self._vad = vad
         self._settings = settings
+        self._turns = turns
+        self._is_command = is_command
+        self._phrases = phrases
 
     async def recognize(
         self,
@@ -57,64 +83,162 @@ class Recognizer:
         *,
         language: str | None = None,
         hints: Hints = NO_HINTS,
+        wake_phrase: str = "",
     ) -> Transcript:
         """Read internal audio until the utterance ends or the audio does.
 
-        Live audio ends at a long silence. From a file, which arrives faster than speech, everything is taken.
+        Live audio ends at a silence as long as the guess and the sound ask for. From a file, which arrives faster than
+        speech, everything is taken. `wake_phrase` began the turn; what is left of it in the transcript is removed.
         Raises RequestError for a file that is too long.
         """
-        listener = Listener(self._vad.stream(), self._settings.endpoint)
-        guess = _Guess(self.transcriber, language, hints)
+        spoken = language or self._settings.language
+        names = [*hints.names, *self._settings.names]
+        hints = Hints(names, [*hints.terms, *self._settings.terms])
+        utterance = _Utterance(
+            listener=Listener(self._vad.stream(), self._settings.endpoint),
+            guess=_Guess(
+                self.transcriber, self._turns, language, hints, lambda text: self._mended(text, names, wake_phrase)
+            ),
+            patience=Patience(
+                self._settings.endpoint,
+                lambda text: self._is_command(text, spoken),
+                [*self._phrases, *names],
+                spoken,
+            ),
+            hearing=hearing,
+            timeline=timeline,
+            settings=self._settings,
+        )
         try:
-            await self._listen(audio, listener, guess, hearing, timeline)
-            if not listener.heard:
-                return Transcript("", language or self._settings.language, 0.0)
-            # Audio time is clock time only while somebody speaks live: that of a file would end before it began.
-            ended = time.monotonic() - listener.silence_seconds
-            timeline.mark(Mark.SPEECH_END, max(ended, timeline.marks[Mark.SPEECH_START]))
-            timeline.mark(Mark.ENDPOINT)
-            transcript = await guess.result(listener.utterance())
-            timeline.mark(Mark.TRANSCRIPT)
-            await hearing.speech_ended(transcript.text)
+            await utterance.listen(audio)
+            if not utterance.listener.heard:
+                return Transcript("", spoken, 0.0)
+            transcript = await utterance.commit()
+            await hearing.speech_ended(transcript)
             return transcript
         finally:
-            await guess.discard()
+            await utterance.guess.discard()
 
-    async def _listen(
-        self, audio: AsyncIterator[bytes], listener: Listener, guess: _Guess, hearing: Hearing, timeline: Timeline
+    def _mended(self, text: str, names: Sequence[str], wake_phrase: str) -> str:
+        if wake_phrase:
+            text = without_wake_phrase(text, wake_phrase)
+        return mend(text, names)
+
+
+class _Utterance:
+    """One utterance's way from the first chunk to the commitment."""
+
+    def __init__(
+        self,
+        listener: Listener,
+        guess: _Guess,
+        patience: Patience,
+        hearing: Hearing,
+        timeline: Timeline,
+        settings: AsrSettings,
     ) -> None:
-        pace = _Pace()
-        patience = _STALL_SECONDS
-        while True:
-            try:
-                async with asyncio.timeout(patience):
-                    chunk = await anext(audio)
-            except StopAsyncIteration:
-                return
-            except TimeoutError:
-                _LOGGER.info("No audio for %g seconds: taken as its end", patience)
-                return
-            pace.arrived(len(chunk))
-            for start in range(0, len(chunk), FRAME_BYTES):
-                for change in listener.feed(chunk[start : start + FRAME_BYTES]):
-                    if change is Change.STARTED:
-                        timeline.mark(Mark.SPEECH_START)
-                        await hearing.speech_started()
-                    elif change is Change.PAUSED and pace.live:
-                        await guess.start(listener.utterance())
-                    elif change is Change.RESUMED:
-                        await guess.discard()
-                    elif change in _END_CHANGES and pace.live:
-                        return
-                    elif change in _END_CHANGES:
-                        listener.reopen()
-                        patience = _FILE_STALL_SECONDS
-                await asyncio.sleep(0)  # a client may send half a minute in one chunk: others have their turn
-            if listener.seconds > self._settings.longest_file_seconds:
-                raise RequestError(
-                    "audio-too-long",
-                    f"The recording is longer than {self._settings.longest_file_seconds} seconds; send it in parts",
+        self.listener = listener
+        self.guess = guess
+        self._patience = patience
+        self._hearing = hearing
+        self._timeline = timeline
+        self._longest_seconds = settings.longest_file_seconds
+        self._full_patience_ms = settings.endpoint.patience_ms
+        self._pace = _Pace()
+        self._stall = _STALL_SECONDS
+        self._offered = False
+
+    async def listen(self, audio: AsyncIterator[bytes]) -> None:
+        """Take audio until the end of the utterance, or of the audio. Two things may end it: silence, or a guess."""
+        chunk = _next(audio)
+        try:
+            while True:
+                done, _ = await asyncio.wait(
+                    {chunk, *self.guess.running}, timeout=self._stall, return_when=asyncio.FIRST_COMPLETED
                 )
+                if not done:
+                    _LOGGER.info("No audio for %g seconds: taken as its end", self._stall)
+                    return
+                if chunk in done:
+                    pcm = await _result(chunk)
+                    if pcm is None or await self._take(pcm):
+                        return
+                    chunk = _next(audio)
+                if await self._weigh():
+                    return
+        finally:
+            chunk.cancel()
+            await asyncio.gather(chunk, return_exceptions=True)
+
+    async def commit(self) -> Transcript:
+        """The transcript of the whole utterance: the guess if it was made on the same audio, else a run of its own."""
+        timeline = self._timeline
+        # Audio time is clock time only while somebody speaks live: that of a file would end before it began.
+        ended = time.monotonic() - self.listener.silence_seconds
+        timeline.mark(Mark.SPEECH_END, max(ended, timeline.marks[Mark.SPEECH_START]))
+        timeline.mark(Mark.ENDPOINT)
+        transcript, saved = await self.guess.commit(self.listener.utterance())
+        timeline.mark(Mark.TRANSCRIPT)
+        if saved is not None:
+            timeline.guesses_kept += 1
+            timeline.saved_seconds += saved
+        return transcript
+
+    async def _take(self, pcm: bytes) -> bool:
+        """Take one chunk; returns whether the utterance ended in it."""
+        self._pace.arrived(len(pcm))
+        for start in range(0, len(pcm), FRAME_BYTES):
+            for change in self.listener.feed(pcm[start : start + FRAME_BYTES]):
+                if await self._change(change):
+                    return True
+            await asyncio.sleep(0)  # a client may send half a minute in one chunk: others have their turn
+        if self.listener.seconds > self._longest_seconds:
+            raise RequestError(
+                "audio-too-long", f"The recording is longer than {self._longest_seconds} seconds; send it in parts"
+            )
+        return False
+
+    async def _change(self, change: Change) -> bool:
+        if change is Change.STARTED:
+            self._timeline.mark(Mark.SPEECH_START)
+            await self._hearing.speech_started()
+        elif change is Change.PAUSED and self._pace.live:
+            await self.guess.start(self.listener.utterance(), self.listener.recent(_TURN_SECONDS))
+        elif change is Change.RESUMED:
+            await self._resume()
+        elif change in _END_CHANGES:
+            if self._pace.live:
+                return True
+            self.listener.reopen()
+            self._stall = _FILE_STALL_SECONDS
+        return False
+
+    async def _resume(self) -> None:
+        if not self.guess.begun:
+            return
+        text = self.guess.text or ""
+        if self.guess.dropped:
+            self._timeline.guesses_dropped += 1
+        else:
+            self._timeline.guesses_discarded += 1
+        self._offered = False
+        await self.guess.discard()
+        await self._hearing.resumed(text)
+
+    async def _weigh(self) -> bool:
+        """Set the patience by what is known of the pause; returns whether the silence was long enough already."""
+        if not self.guess.has_news():
+            return False
+        wait_ms = self._patience.wait_ms(self.guess.text, self.guess.complete, self.listener.speech_ms)
+        self.listener.set_patience(wait_ms)
+        if self.listener.silence_ms >= wait_ms and self._pace.live:
+            self.listener.end_now()
+            return True
+        transcript = self.guess.transcript
+        if transcript is not None and transcript.text and not self._offered and wait_ms < self._full_patience_ms:
+            self._offered = True
+            await self._hearing.guessed(transcript)
+        return False
 
 
 class _Pace:
@@ -138,33 +262,127 @@ class _Pace:
 
 
 class _Guess:
-    """At most one transcription under way of what was said so far."""
+    """At most one transcription of what was said so far, and one verdict on how it sounded."""
 
-    def __init__(self, transcriber: Transcriber, language: str | None, hints: Hints) -> None:
+    def __init__(
+        self,
+        transcriber: Transcriber,
+        turns: TurnDetector | None,
+        language: str | None,
+        hints: Hints,
+        mended: Callable[[str], str],
+    ) -> None:
         self._transcriber = transcriber
+        self._turns = turns
         self._language = language
         self._hints = hints
+        self._mended = mended
         self._pcm = b""
-        self._task: asyncio.Task[Transcript] | None = None
+        self._ticket = Ticket(Urgency.GUESS)
+        self._transcription: asyncio.Task[Transcript] | None = None
+        self._verdict: asyncio.Task[float] | None = None
+        self._known = 0
+        self._began = 0.0
+        self._took: float | None = None
 
-    async def start(self, pcm: bytes) -> None:
-        """Begin to transcribe `pcm`, hoping that nothing more will be said."""
-        if self._task is not None and pcm == self._pcm:
+    @property
+    def begun(self) -> bool:
+        return self._transcription is not None
+
+    @property
+    def running(self) -> list[asyncio.Task[Transcript] | asyncio.Task[float]]:
+        """What is under way and will bring news."""
+        return [task for task in (self._transcription, self._verdict) if task is not None and not task.done()]
+
+    @property
+    def transcript(self) -> Transcript | None:
+        """What was said, if it is known."""
+        return _outcome(self._transcription)
+
+    @property
+    def text(self) -> str | None:
+        transcript = self.transcript
+        return None if transcript is None else transcript.text
+
+    @property
+    def complete(self) -> float | None:
+        """Probability that the speaker has finished, by the sound; None where it is not known."""
+        return _outcome(self._verdict)
+
+    @property
+    def dropped(self) -> bool:
+        """Whether the guess was not made because the processor was busy."""
+        task = self._transcription
+        return task is not None and task.done() and not task.cancelled() and isinstance(task.exception(), BusyError)
+
+    def has_news(self) -> bool:
+        """Whether something has become known since this was last asked."""
+        known = sum(1 for task in (self._transcription, self._verdict) if task is not None and task.done())
+        news = known > self._known
+        self._known = known
+        return news
+
+    async def start(self, utterance: bytes, recent: bytes) -> None:
+        """Begin to transcribe, hoping that nothing more will be said."""
+        if self._transcription is not None and utterance == self._pcm:
             return
         await self.discard()
-        self._pcm = pcm
-        self._task = asyncio.create_task(self._transcriber.transcribe(pcm, self._language, self._hints))
+        self._pcm = utterance
+        self._ticket = Ticket(Urgency.GUESS)
+        self._began = time.monotonic()
+        self._took = None
+        self._transcription = asyncio.create_task(self._transcribe(utterance, self._ticket))
+        if self._turns is not None:
+            self._verdict = asyncio.create_task(self._turns.complete(recent, Ticket(Urgency.GUESS)))
 
     async def discard(self) -> None:
-        """Drop the guess. One that waits for a worker never runs."""
-        task, self._task = self._task, None
-        if task is not None:
+        """Drop the guess. One that waits for a slot never runs."""
+        tasks = [task for task in (self._transcription, self._verdict) if task is not None]
+        self._transcription = self._verdict = None
+        self._known = 0
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def result(self, pcm: bytes) -> Transcript:
-        """The transcript of `pcm`: the guess if it was made on the same bytes, else a run of its own."""
-        if self._task is not None and pcm == self._pcm:
-            return await self._task
+    async def commit(self, pcm: bytes) -> tuple[Transcript, float | None]:
+        """The transcript of `pcm`, and the seconds that the guess has saved, None if there was none to use."""
+        if self._transcription is not None and pcm == self._pcm and not self.dropped:
+            self._ticket.urgency = Urgency.FINAL
+            asked = time.monotonic()
+            transcript = await self._transcription
+            waited = time.monotonic() - asked
+            return transcript, max(0.0, (self._took or 0.0) - waited)
         await self.discard()
-        return await self._transcriber.transcribe(pcm, self._language, self._hints)
+        return await self._transcribe(pcm, Ticket(Urgency.FINAL)), None
+
+    async def _transcribe(self, pcm: bytes, ticket: Ticket) -> Transcript:
+        transcript = await self._transcriber.transcribe(pcm, self._language, self._hints, ticket)
+        self._took = time.monotonic() - self._began
+        return Transcript(self._mended(transcript.text), transcript.language, transcript.seconds)
+
+
+T = TypeVar("T")
+
+
+def _outcome(task: asyncio.Task[T] | None) -> T | None:
+    """What a task returned; None while it runs, and when it failed."""
+    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+        return None
+    return task.result()
+
+
+def _next(audio: AsyncIterator[bytes]) -> asyncio.Task[bytes]:
+    """The next chunk as a task, so that other things can be waited for at the same time."""
+
+    async def chunk() -> bytes:
+        return await anext(audio)
+
+    return asyncio.create_task(chunk())
+
+
+async def _result(chunk: asyncio.Task[bytes]) -> bytes | None:
+    """The chunk, or None at the end of the audio."""
+    try:
+        return await chunk
+    except StopAsyncIteration:
+        return None

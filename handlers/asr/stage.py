@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
+from handlers.cpu import Ticket
 from handlers.settings import Section
+
+Phrase = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+"""A name or a word of somebody's own list."""
 
 
 class EndpointSettings(Section):
@@ -23,11 +27,26 @@ class EndpointSettings(Section):
     start_ms: int = Field(64, ge=32, le=1000)
     """Speech needed to begin an utterance: two frames. "Next" lasts 330 ms; a click is one frame."""
 
-    pause_ms: int = Field(200, ge=32, le=2000)
-    """Silence after which transcription begins on a guess. Gaps inside words stay below."""
+    pause_ms: int = Field(128, ge=32, le=2000)
+    """Silence after which transcription begins on a guess. It takes about 170 ms, to be ready at `finished_ms`."""
 
     patience_ms: int = Field(800, ge=100, le=5000)
-    """Silence that ends the utterance: people pause up to about this long within a sentence."""
+    """Silence that ends the utterance in any case: people pause up to about this long within a sentence."""
+
+    command_ms: int = Field(0, ge=0, le=5000)
+    """Silence that ends a whole known command: none, it ends as soon as it is understood."""
+
+    finished_ms: int = Field(320, ge=0, le=5000)
+    """Silence that ends what reads and sounds finished."""
+
+    unsure_ms: int = Field(576, ge=0, le=5000)
+    """Silence that ends what only reads or only sounds finished, and a single word: that is to end within 0.6 s."""
+
+    complete_threshold: float = Field(0.5, gt=0, lt=1)
+    """Probability from which the turn detector's verdict is that somebody has finished."""
+
+    short_ms: int = Field(192, ge=0, le=1000)
+    """Less speech than this is a click or a breath as often as a word, and Whisper makes words of both."""
 
     nothing_ms: int = Field(3000, ge=500, le=30000)
     """No speech for this long from the start ends the turn."""
@@ -58,13 +77,32 @@ class AsrSettings(Section):
     """CTranslate2's number format; 'default' is int8 on a CPU and float16 on a GPU."""
 
     threads: int = Field(0, ge=0, le=64)
-    """Threads for one transcription; 0 is as many as there are cores, at most 4."""
+    """Threads for one transcription; 0 is half as many as there are cores, at most 4."""
 
-    workers: int = Field(1, ge=1, le=16)
-    """Transcriptions at the same time."""
+    workers: int = Field(0, ge=0, le=16)
+    """Transcriptions at the same time; 0 is as many as there are cores for, which is two for up to eight cores."""
+
+    window_seconds: int = Field(15, ge=5, le=30)
+    """Whole seconds of audio, silence included, that Whisper is given of something short. It was trained on 30; 15 cost
+    a third of the time and about one word in a hundred, below 10 it begins to repeat itself (see bench/README.md)."""
+
+    window_longest_seconds: int = Field(10, ge=0, le=30)
+    """Longer audio is given Whisper's own 30 s: long sentences lost more in the short window than commands did."""
+
+    names: list[Phrase] = Field(default_factory=list, max_length=500)
+    """Names of rooms, devices and people that Whisper is to expect, and that near misses are mended to."""
+
+    terms: list[Phrase] = Field(default_factory=list, max_length=500)
+    """Other words that Whisper is to expect; they are not mended to."""
+
+    prompt_tokens: int = Field(160, ge=0, le=223)
+    """Tokens of expected names and words that Whisper is given, some fifty names. It was trained on up to 223."""
 
     longest_file_seconds: int = Field(300, ge=15, le=3600)
     """Longest recording that the service takes when audio arrives faster than speech, that is, from a file."""
+
+    smart_turn: bool = True
+    """Listen also to how a pause sounds, where the turn detector is installed; 25 ms of one core for each pause."""
 
     endpoint: EndpointSettings = EndpointSettings()
 
@@ -107,8 +145,13 @@ class Transcriber(Protocol):
     def languages(self) -> Sequence[str]:
         """Language tags that it knows."""
 
-    async def transcribe(self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS) -> Transcript:
-        """Transcribe internal audio. `language` is one of `languages`, or None for the engine's default."""
+    async def transcribe(
+        self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS, ticket: Ticket | None = None
+    ) -> Transcript:
+        """Transcribe internal audio. `language` is one of `languages`, or None for the engine's default.
+
+        `ticket` is the run's place among others (FINAL when None); a guess raises BusyError when the processor is.
+        """
 
     async def close(self) -> None:
         """Let running work end and free the model."""

@@ -16,6 +16,7 @@ from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
 from wyoming.pipeline import RunPipeline
+from wyoming.snd import Played
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
 from wyoming.vad import VoiceStarted as VoiceStartedEvent
 from wyoming.vad import VoiceStopped as VoiceStoppedEvent
@@ -57,6 +58,7 @@ from handlers.wire.text_input import TextInput
 
 _STAGES = {"wake": Stage.WAKE, "asr": Stage.ASR, "handle": Stage.HANDLE, "tts": Stage.TTS}
 _MAX_WAKE_WORDS = 64
+_MAX_WAKE_WORD = 100
 
 
 class PipelineHandler:
@@ -69,11 +71,15 @@ class PipelineHandler:
         self._task: asyncio.Task[None] | None = None
         self._audio: AudioInput | None = None
         self._audio_open = False
+        self._audio_stopped = False
+        self._conversation_id = ""
         self._text: TextInput | None = None
         self._start_stage = Stage.TTS
 
     def wants(self, event_type: str) -> bool:
-        if RunPipeline.is_type(event_type):
+        if RunPipeline.is_type(event_type) or Played.is_type(event_type):
+            return True
+        if AudioStop.is_type(event_type) and self._running_from(*Stage):
             return True
         if event_type in AUDIO_EVENTS:
             # A turn that has heard enough still takes the rest of its own audio, and drops it.
@@ -87,6 +93,8 @@ class PipelineHandler:
     async def handle(self, event: Event) -> None:
         if RunPipeline.is_type(event.type):
             self._run(event)
+        elif Played.is_type(event.type):
+            self._note_played(event)
         elif event.type in AUDIO_EVENTS:
             await self._take_audio(event)
         else:
@@ -103,6 +111,8 @@ class PipelineHandler:
         self._start_stage = request.start
         self._audio = AudioInput()
         self._audio_open = False
+        self._audio_stopped = False
+        self._conversation_id = request.conversation_id
         self._text = TextInput(self._longest_text)
         announced = fields.optional_text(event, "announce_text")
         if announced and request.start is Stage.TTS:
@@ -110,7 +120,25 @@ class PipelineHandler:
             self._text.end()
         self._task = self._connection.start(self._turn(request, self._audio, self._text, before), "turn")
 
+    def _note_played(self, event: Event) -> None:
+        """The satellite has played the answer: all of it, or `seconds` of it when it was interrupted."""
+        if not self._conversation_id:
+            return
+        seconds = event.data.get("seconds")
+        conversations = self._pipeline.stages.agent.conversations
+        if seconds is None:
+            conversations.played(self._conversation_id)
+        elif isinstance(seconds, int | float) and not isinstance(seconds, bool):
+            conversations.interrupt(self._conversation_id, max(0.0, float(seconds)))
+        else:
+            raise RequestError("bad-event", "'seconds' of the event 'played' is not a number")
+
     async def _take_audio(self, event: Event) -> None:
+        no_more = self._audio_stopped or self._start_stage not in (Stage.WAKE, Stage.ASR)
+        if AudioStop.is_type(event.type) and no_more and self._task is not None:
+            self._task.cancel()  # there is no audio to stop: what is to stop is the answer
+            return
+        self._audio_stopped = AudioStop.is_type(event.type)
         self._audio_open = not AudioStop.is_type(event.type)
         if self._audio is None:
             return
@@ -177,6 +205,7 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         start,
         end,
         voice=choose_voice(event, pipeline.stages.synthesizer),
+        wake_word=(fields.optional_text(event, "wake_word_name") or "")[:_MAX_WAKE_WORD],
         wake_words=wake_words,
         language=tag or None,
         hints=read_hints(event),

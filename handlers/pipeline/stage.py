@@ -27,6 +27,8 @@ class TurnRequest:
     start: Stage
     end: Stage
     voice: VoiceChoice
+    wake_word: str = ""
+    """The wake word that was heard before a turn that starts with ASR."""
     wake_words: Sequence[str] = ()
     """Wake words to listen for; none means all. Only for turns that start with WAKE."""
     language: str | None = None

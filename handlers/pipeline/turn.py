@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from handlers.agent.agent import Agent
+from handlers.agent.heard import Playback
 from handlers.agent.stage import Request
+from handlers.asr.partials import Partials
 from handlers.asr.recognizer import Recognizer
-from handlers.audio import BYTES_PER_SECOND
+from handlers.asr.stage import Transcript
+from handlers.audio import BYTES_PER_SECOND, AudioFormat
 from handlers.errors import RequestError
 from handlers.pipeline.stage import (
     AnswerChunk,
@@ -28,19 +31,16 @@ from handlers.pipeline.stage import (
     TranscriptChunk,
     TranscriptStarted,
     TranscriptStopped,
+    TurnEvent,
     TurnRequest,
     VoiceStarted,
     VoiceStopped,
 )
-from handlers.timeline import Mark, Outcome, Timeline
+from handlers.timeline import Mark, Timeline, recorded
 from handlers.tts.speaker import sentences, speak
-from handlers.tts.stage import Synthesizer
-from handlers.wake.stage import WakeEngine, WakeSettings, choose_words
-from handlers.wire.connection import PeerGoneError
+from handlers.tts.stage import Synthesizer, Voice, VoiceChoice
+from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
 from handlers.workers import Workers
-
-_DELTAS_AHEAD = 64
-"""Pieces of text that the language model may be ahead of the voice."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,13 @@ class Stages:
 
 
 class Pipeline:
-    """Runs any number of turns at the same time."""
+    """Runs any number of turns at the same time, but one for each satellite."""
 
     def __init__(self, stages: Stages, on_timeline: Callable[[Timeline], None]) -> None:
         """`on_timeline` is told of every turn when it ends, however it ends."""
         self.stages = stages
         self._on_timeline = on_timeline
+        self._turns: dict[str, asyncio.Task[None]] = {}
 
     async def run(
         self,
@@ -71,22 +72,34 @@ class Pipeline:
         emit: Emit,
         timeline: Timeline,
     ) -> None:
-        """One turn. Reads `audio` when it starts with WAKE or ASR, else `text`. Cancel it to stop all its work.
+        """One turn, as the caller's task. Reads `audio` when it starts with WAKE or ASR, else `text`.
 
-        Raises RequestError when there is no speech, and whatever an engine raises.
+        Cancel the task to stop all its work. A turn that the same satellite has under way is cancelled first, and of an
+        answer that still sounds the conversation keeps only what was heard. Raises RequestError when there is no
+        speech, and whatever an engine raises.
         """
-        turn = _Turn(self.stages, request, emit, timeline)
+        async with self._floor(request.satellite_id):
+            self.stages.agent.conversations.interrupt(request.conversation_id)
+            with recorded(timeline, self._on_timeline):
+                await _Turn(self.stages, request, emit, timeline).run(audio, text)
+
+    @contextlib.asynccontextmanager
+    async def _floor(self, satellite_id: str) -> AsyncGenerator[None, None]:
+        """The right to speak at one satellite; whoever had it loses it."""
+        task = asyncio.current_task()
+        if not satellite_id or task is None:
+            yield
+            return
+        before = self._turns.get(satellite_id)
+        self._turns[satellite_id] = task
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
         try:
-            await turn.run(audio, text)
-            timeline.finish(Outcome.COMPLETED)
-        except (asyncio.CancelledError, PeerGoneError):
-            timeline.finish(Outcome.CANCELLED)
-            raise
-        except BaseException:
-            timeline.finish(Outcome.FAILED)
-            raise
+            yield
         finally:
-            self._on_timeline(timeline)
+            if self._turns.get(satellite_id) is task:
+                del self._turns[satellite_id]
 
 
 class _Turn:
@@ -97,27 +110,48 @@ class _Turn:
         self._request = request
         self._emit = emit
         self._timeline = timeline
+        self._draft: _Answer | None = None
+        self._partials = Partials()
 
     async def run(self, audio: AsyncIterator[bytes], text: AsyncIterator[str]) -> None:
+        try:
+            await self._run(audio, text)
+        finally:
+            await self._drop_draft()
+
+    async def _run(self, audio: AsyncIterator[bytes], text: AsyncIterator[str]) -> None:
         start, end = self._request.start, self._request.end
+        wake_phrase = phrase_of(self._request.wake_word)
         if start is Stage.WAKE:
             detected, rest = await self._wait_for_wake_word(audio)
-            if not detected or end is Stage.WAKE:
+            if detected is None or end is Stage.WAKE:
                 return
+            wake_phrase = self._stages.wake.words[detected].phrase
             audio = _chain(rest, audio)
-        if start <= Stage.ASR:
-            question, tag = await self._listen(audio)
-            if end is Stage.ASR:
-                return
-        elif start is Stage.HANDLE:
-            question, tag = "".join([piece async for piece in text]), self._request.language or ""
-        if start <= Stage.HANDLE:
-            await self._answer(question, tag)
-        else:
-            await self._speak(text)
+        if start is Stage.TTS:
+            voice = self._request.voice
+            await _speak(self._stages.synthesizer, voice, text, self._emit, self._timeline, Playback())
+            await self._emit(AudioStopped())
+            return
+        if start is Stage.HANDLE:
+            await self._answer(self._question("".join([piece async for piece in text]), self._request.language))
+            return
+        transcript = await self._stages.recognizer.recognize(
+            audio,
+            self,
+            self._timeline,
+            language=self._request.language,
+            hints=self._request.hints,
+            wake_phrase=wake_phrase,
+        )
+        if not transcript.text:
+            raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
+        await self._emit(Transcribed(transcript.text, transcript.language))
+        if end is not Stage.ASR:
+            await self._answer(self._question(transcript.text, transcript.language))
 
-    async def _wait_for_wake_word(self, audio: AsyncIterator[bytes]) -> tuple[bool, bytes]:
-        """Whether a wake word came, and the audio after it that is already here."""
+    async def _wait_for_wake_word(self, audio: AsyncIterator[bytes]) -> tuple[str | None, bytes]:
+        """The wake word that came, if one did, and the audio after it that is already here."""
         stages = self._stages
         words = choose_words(stages.wake, self._request.wake_words, stages.wake_settings)
         refractory = stages.wake_settings.refractory_seconds
@@ -129,83 +163,188 @@ class _Turn:
                 self._timeline.mark(Mark.WAKE)
                 await self._emit(Detected(detection.name, round(detection.seconds * 1000)))
                 after = heard_bytes - int(detection.seconds * BYTES_PER_SECOND)
-                return True, chunk[len(chunk) - after :] if 0 < after <= len(chunk) else b""
+                return detection.name, chunk[len(chunk) - after :] if 0 < after <= len(chunk) else b""
         await self._emit(NotDetected())
-        return False, b""
-
-    async def _listen(self, audio: AsyncIterator[bytes]) -> tuple[str, str]:
-        """What was said, and in which language."""
-        transcript = await self._stages.recognizer.recognize(
-            audio, self, self._timeline, language=self._request.language, hints=self._request.hints
-        )
-        if not transcript.text:
-            raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
-        await self._emit(Transcribed(transcript.text, transcript.language))
-        return transcript.text, transcript.language
+        return None, b""
 
     async def speech_started(self) -> None:
         await self._emit(VoiceStarted())
         await self._emit(TranscriptStarted(self._request.language))
 
-    async def speech_ended(self, text: str) -> None:
-        if text:
-            await self._emit(TranscriptChunk(text))
+    async def guessed(self, transcript: Transcript) -> None:
+        """Begin to answer what may be the whole question; nothing of it leaves before the speaker has finished."""
+        question = self._question(transcript.text, transcript.language)
+        if self._request.end is Stage.ASR or self._stages.agent.knows(question.text, question.language):
+            return  # a skill answers at once, and may act: not on a guess
+        await self._drop_draft()
+        self._draft = _Answer(self._stages, self._request, question, self._emit)
+
+    async def resumed(self, text: str) -> None:
+        await self._drop_draft()
+        await self._emit_piece(self._partials.partial(text))
+
+    async def speech_ended(self, transcript: Transcript) -> None:
+        await self._emit_piece(self._partials.final(transcript.text))
         await self._emit(TranscriptStopped())
         await self._emit(VoiceStopped())
 
-    async def _answer(self, question: str, tag: str) -> None:
-        """Write the answer and speak it at the same time."""
-        written: asyncio.Queue[str | None] = asyncio.Queue(_DELTAS_AHEAD)
-        spoken = self._request.end is Stage.TTS
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._write(question, tag, written if spoken else None))
-                if spoken:
-                    group.create_task(self._speak(_until_none(written)))
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
+    async def _emit_piece(self, piece: str) -> None:
+        if piece.strip():
+            await self._emit(TranscriptChunk(piece))
 
-    async def _write(self, question: str, tag: str, written: asyncio.Queue[str | None] | None) -> None:
-        request = Request(
-            question,
+    def _question(self, text: str, tag: str | None) -> Request:
+        return Request(
+            text,
             tag or self._stages.agent.language,
             self._request.conversation_id,
             self._request.satellite_id,
         )
-        conversation_id = self._request.conversation_id
-        await self._emit(AnswerStarted(conversation_id))
-        text = ""
-        async with contextlib.aclosing(self._stages.agent.answer(request, self._timeline)) as deltas:
+
+    async def _answer(self, question: Request) -> None:
+        """Give the answer: the draft if it answers this question, else a new one."""
+        if self._draft is None or self._draft.question != question:
+            await self._drop_draft()
+            self._draft = _Answer(self._stages, self._request, question, self._emit)
+        await self._draft.give(self._timeline)
+
+    async def _drop_draft(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            await draft.cancel()
+
+
+class _Answer:
+    """An answer that is thought, written and spoken at the same time.
+
+    It starts at once, but says nothing before `give`. Until then it works ahead: the language model writes, and the
+    first sentence is made into audio.
+    """
+
+    def __init__(self, stages: Stages, request: TurnRequest, question: Request, emit: Emit) -> None:
+        self.question = question
+        self._stages = stages
+        self._voice = request.voice
+        self._spoken = request.end is Stage.TTS
+        self._emit = emit
+        self._wanted = asyncio.Event()
+        self._draft = Timeline("draft")
+        self._timeline = self._draft
+        self._given = ""
+        self._playback = Playback()
+        self._task = asyncio.create_task(self._run())
+
+    async def give(self, timeline: Timeline) -> None:
+        """Let it out, and wait until all of it is out. The conversation remembers what was given."""
+        self._timeline = timeline
+        self._wanted.set()
+        try:
+            await asyncio.shield(self._task)
+            self._playback.complete = True
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            await self.cancel()
+            agent = self._stages.agent
+            agent.remember(self.question, self._given, timeline, self._playback if self._spoken else None)
+            if self._spoken and not self._playback.complete:
+                agent.conversations.interrupt(self.question.conversation_id)
+
+    async def cancel(self) -> None:
+        """Stop all work on it."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        written: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by the length of an answer
+        to_speak: asyncio.Queue[str | None] = asyncio.Queue()
+        answered = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._think(written, to_speak))
+            group.create_task(self._write(written, answered))
+            if self._spoken:
+                group.create_task(self._speak(to_speak, answered))
+
+    async def _think(self, *outputs: asyncio.Queue[str | None]) -> None:
+        async with contextlib.aclosing(self._stages.agent.answer(self.question, self._draft)) as deltas:
             async for delta in deltas:
-                text += delta
-                await self._emit(AnswerChunk(delta))
-                if written is not None:
-                    await written.put(delta)
-        await self._emit(AnswerStopped())
-        await self._emit(Answered(text, conversation_id))
-        if written is not None:
-            await written.put(None)
+                for output in outputs:
+                    output.put_nowait(delta)
+        for output in outputs:
+            output.put_nowait(None)
 
-    async def _speak(self, text: AsyncIterator[str]) -> None:
-        choice = self._request.voice
-        audio_format = self._stages.synthesizer.format(choice)
-        started = False
-        marked = self._mark_first(sentences(text, choice.language))
-        async with contextlib.aclosing(speak(marked, self._stages.synthesizer, choice)) as audio:
+    async def _write(self, written: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
+        conversation_id = self.question.conversation_id
+        await self._say(AnswerStarted(conversation_id))
+        async for delta in _until_none(written):
+            await self._say(AnswerChunk(delta))
+            self._given += delta
+        await self._say(AnswerStopped())
+        await self._say(Answered(self._given, conversation_id))
+        answered.set()
+
+    async def _speak(self, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
+        text = _until_none(to_speak)
+        await _speak(self._stages.synthesizer, self._voice, text, self._say, self._draft, self._playback)
+        await answered.wait()
+        await self._say(AudioStopped())
+
+    async def _say(self, event: TurnEvent) -> None:
+        await self._wanted.wait()
+        self._timeline.take_over(self._draft, not_before=Mark.TRANSCRIPT)
+        await self._emit(event)
+
+
+async def _speak(
+    synthesizer: Synthesizer,
+    voice: VoiceChoice,
+    text: AsyncIterator[str],
+    emit: Emit,
+    timeline: Timeline,
+    playback: Playback,
+) -> None:
+    """Speak a text while it is written; all but the event that ends the audio."""
+    audio_format = synthesizer.format(voice)
+    metered = _Metered(synthesizer, playback, timeline)
+    async with contextlib.aclosing(speak(sentences(text, voice.language), metered, voice)) as audio:
+        async for pcm in audio:
+            if playback.began is None:
+                await emit(AudioStarted(audio_format))
+                timeline.mark(Mark.FIRST_AUDIO)
+                playback.begin()
+            await emit(AudioPiece(pcm, audio_format))
+    if playback.began is None:  # nothing in the answer can be spoken
+        await emit(AudioStarted(audio_format))
+
+
+class _Metered:
+    """A synthesizer that keeps account of how long each sentence sounds."""
+
+    def __init__(self, synthesizer: Synthesizer, playback: Playback, timeline: Timeline) -> None:
+        self._synthesizer = synthesizer
+        self._playback = playback
+        self._timeline = timeline
+
+    @property
+    def voices(self) -> Sequence[Voice]:
+        return self._synthesizer.voices
+
+    def choose(self, name: str | None = None, language: str | None = None, speaker: str | None = None) -> VoiceChoice:
+        return self._synthesizer.choose(name, language, speaker)
+
+    def format(self, choice: VoiceChoice) -> AudioFormat:
+        return self._synthesizer.format(choice)
+
+    async def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
+        self._timeline.mark(Mark.FIRST_SENTENCE)
+        self._playback.sentence(text)
+        bytes_per_second = self.format(choice).bytes_per_second
+        async with contextlib.aclosing(self._synthesizer.synthesize(text, choice)) as audio:
             async for pcm in audio:
-                if not started:
-                    started = True
-                    self._timeline.mark(Mark.FIRST_AUDIO)
-                    await self._emit(AudioStarted(audio_format))
-                await self._emit(AudioPiece(pcm, audio_format))
-        if not started:  # nothing in the answer can be spoken
-            await self._emit(AudioStarted(audio_format))
-        await self._emit(AudioStopped())
+                self._playback.sounds(len(pcm) / bytes_per_second)
+                yield pcm
 
-    async def _mark_first(self, texts: AsyncIterator[str]) -> AsyncIterator[str]:
-        async for text in texts:
-            self._timeline.mark(Mark.FIRST_SENTENCE)
-            yield text
+    async def close(self) -> None:
+        """The synthesizer belongs to somebody else."""
 
 
 async def _until_none(queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:

@@ -13,6 +13,7 @@ from wyoming.audio import AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe
+from wyoming.snd import Played
 from wyoming.tts import SynthesizeChunk, SynthesizeStop
 
 from handlers.wire.client import WyomingClient
@@ -110,6 +111,7 @@ class TestWholeTurn:
         context = {"conversation_id": f"test-{time.monotonic_ns()}", "satellite_id": "kitchen"}
         async with server.client() as client:
             first = await ask(client, speaker.say("What time is it?") + silence(0.3), context=context)
+            await client.send(Played().event())  # else it is an interruption: the answer cannot have been heard yet
             second = await ask(client, speaker.say("Say that again.") + silence(0.3), context=context)
         answers = [event.data for event in first + second if event.type == "handled"]
         assert answers[0]["text"] == answers[1]["text"]

@@ -54,8 +54,10 @@ async def agent_of() -> AsyncIterator[MakeAgent]:
 async def ask(agent: Agent, text: str, conversation: str = "kitchen", language: str = "en") -> tuple[str, Timeline]:
     timeline = Timeline("t")
     async with asyncio.timeout(SOON):
-        pieces = [piece async for piece in agent.answer(Request(text, language, conversation), timeline)]
-    return "".join(pieces), timeline
+        request = Request(text, language, conversation)
+        answer = "".join([piece async for piece in agent.answer(request, timeline)])
+    agent.remember(request, answer, timeline)
+    return answer, timeline
 
 
 # Who answers
@@ -256,14 +258,16 @@ async def test_an_apology_is_not_remembered(agent_of: MakeAgent) -> None:
     assert agent.conversations.history("kitchen") == []
 
 
-async def test_an_interrupted_answer_keeps_what_was_given_out(fake_ollama: FakeOllama, agent_of: MakeAgent) -> None:
+async def test_a_draft_that_is_dropped_stops_the_model_and_is_not_remembered(
+    fake_ollama: FakeOllama, agent_of: MakeAgent
+) -> None:
     fake_ollama.will_answer("One", " two", asyncio.Event(), " three.")
     agent = agent_of(fake_ollama)
     answer = agent.answer(Request("Count.", "en", "kitchen"), Timeline("t"))
     assert [await anext(answer), await anext(answer)] == ["One", " two"]
     await answer.aclose()
     await fake_ollama.until(abandoned=1)
-    assert agent.conversations.history("kitchen") == [Turn("Count.", "One two")]
+    assert agent.conversations.history("kitchen") == []
 
 
 def test_made_up_ids_do_not_fill_the_memory() -> None:

@@ -134,7 +134,7 @@ async def test_two_requests_at_once_are_both_answered(builtin: BuiltinModel) -> 
 
 
 async def test_who_waits_behind_another_has_a_deadline_too(gguf: Path) -> None:
-    async with loaded(gguf, first_token_seconds=2) as model:
+    async with loaded(gguf, first_token_seconds=2, longest_answer=2000) as model:
         long = model.chat(STORY, Generation(1500, 0.0))
         await anext(long)  # and not read on: the model waits for its reader
         with pytest.raises(EngineError, match="too slow"):

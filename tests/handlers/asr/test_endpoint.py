@@ -101,10 +101,79 @@ def test_after_the_end_nothing_more_until_it_is_reopened() -> None:
     assert kinds == [Change.PAUSED, Change.ENDED]
 
 
-@pytest.mark.parametrize("patience_ms", [100, 200])
+@pytest.mark.parametrize("patience_ms", [100, SETTINGS.pause_ms])
 def test_where_patience_is_no_longer_than_a_pause_the_end_comes_at_once(patience_ms: int) -> None:
     kinds = [
         change
         for _, change in changes(Endpointer(EndpointSettings(patience_ms=patience_ms)), (SPEECH, 10), (SILENCE, 50))
     ]
     assert kinds == [Change.STARTED, Change.ENDED]
+
+
+def paused() -> Endpointer:
+    """After a second of speech and just so much silence that it is a pause."""
+    endpointer = Endpointer(SETTINGS)
+    kinds = [change for _, change in changes(endpointer, (SPEECH, 30), (SILENCE, frames(SETTINGS.pause_ms)))]
+    assert kinds == [Change.STARTED, Change.PAUSED]
+    return endpointer
+
+
+@pytest.mark.parametrize("patience_ms", [320, 500, 1500])
+def test_patience_can_be_set_for_a_pause(patience_ms: int) -> None:
+    endpointer = paused()
+    endpointer.set_patience(patience_ms)
+    more = frames(patience_ms) - frames(SETTINGS.pause_ms)
+    assert changes(endpointer, (SILENCE, 100)) == [(more - 1, Change.ENDED)]
+    assert endpointer.silence_ms >= 100 * FRAME_MS
+
+
+def test_patience_is_forgotten_when_speech_goes_on() -> None:
+    endpointer = paused()
+    endpointer.set_patience(320)
+    full = frames(SETTINGS.patience_ms)
+    assert changes(endpointer, (SPEECH, 1), (SILENCE, full)) == [
+        (0, Change.RESUMED),
+        (frames(SETTINGS.pause_ms), Change.PAUSED),
+        (full, Change.ENDED),
+    ]
+
+
+def test_patience_that_has_run_out_ends_with_the_next_frame_or_now() -> None:
+    endpointer = paused()
+    endpointer.set_patience(0)
+    assert changes(endpointer, (SILENCE, 10)) == [(0, Change.ENDED)]
+    endpointer = paused()
+    endpointer.end_now()
+    assert changes(endpointer, (SILENCE, 100), (SPEECH, 100)) == []
+
+
+def test_a_verdict_that_comes_while_somebody_speaks_is_late() -> None:
+    endpointer = paused()
+    changes(endpointer, (SPEECH, 1))
+    assert endpointer.silence_ms == 0
+    endpointer.set_patience(0)
+    endpointer.end_now()
+    seen = [change for _, change in changes(endpointer, (SILENCE, frames(SETTINGS.patience_ms)))]
+    assert seen == [Change.PAUSED, Change.ENDED]
+
+
+def test_before_speech_there_is_nothing_to_end() -> None:
+    endpointer = Endpointer(SETTINGS)
+    changes(endpointer, (SILENCE, 20))
+    endpointer.set_patience(0)
+    endpointer.end_now()
+    assert [change for _, change in changes(endpointer, (SILENCE, 5), (SPEECH, 10))] == [Change.STARTED]
+
+
+def test_a_reopened_utterance_has_full_patience() -> None:
+    endpointer = paused()
+    endpointer.set_patience(320)
+    endpointer.end_now()
+    endpointer.reopen()
+    assert changes(endpointer, (SILENCE, 100))[-1] == (frames(SETTINGS.patience_ms) - 1, Change.ENDED)
+
+
+def test_speech_is_counted_without_its_pauses() -> None:
+    endpointer = Endpointer(SETTINGS)
+    changes(endpointer, (SILENCE, 7), (SPEECH, 10), (SILENCE, 9), (SOFT, 5), (SILENCE, 9))
+    assert endpointer.speech_ms == 15 * FRAME_MS

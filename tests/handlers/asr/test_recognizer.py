@@ -16,6 +16,7 @@ from handlers.asr.silero import Silero
 from handlers.asr.stage import NO_HINTS, AsrSettings, EndpointSettings, Hints, Transcript
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.audio import BYTES_PER_SECOND, from_float, seconds
+from handlers.cpu import Ticket
 from handlers.errors import EngineError, RequestError
 from handlers.timeline import Mark, Timeline
 from tests.satellite.speech import Speaker, silence
@@ -33,12 +34,20 @@ class Heard:
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        self.guesses: list[str] = []
+        self.partials: list[str] = []
 
     async def speech_started(self) -> None:
         self.events.append("started")
 
-    async def speech_ended(self, text: str) -> None:
-        self.events.append(text)
+    async def guessed(self, transcript: Transcript) -> None:
+        self.guesses.append(transcript.text)
+
+    async def resumed(self, text: str) -> None:
+        self.partials.append(text)
+
+    async def speech_ended(self, transcript: Transcript) -> None:
+        self.events.append(transcript.text)
 
 
 class Watched:
@@ -56,9 +65,11 @@ class Watched:
     def languages(self) -> Sequence[str]:
         return self.whisper.languages
 
-    async def transcribe(self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS) -> Transcript:
+    async def transcribe(
+        self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS, ticket: Ticket | None = None
+    ) -> Transcript:
         self.asked.append(pcm)
-        return await self.whisper.transcribe(pcm, language, hints)
+        return await self.whisper.transcribe(pcm, language, hints, ticket)
 
     async def close(self) -> None:
         await self.whisper.close()
@@ -75,7 +86,9 @@ class Stuck:
         self.inside = 0
         self._failures = failures
 
-    async def transcribe(self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS) -> Transcript:
+    async def transcribe(
+        self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS, ticket: Ticket | None = None
+    ) -> Transcript:
         self.running.set()
         if self._failures:
             self._failures -= 1

@@ -1,0 +1,205 @@
+"""One run of Whisper on CTranslate2: a window of audio in, tokens and how sure they are out.
+
+faster-whisper pads everything to 30 s and decodes with timestamps, fall-backs and beams. A command has two seconds;
+what it needs is the encoder on a shorter window and a greedy decoder. Everything here blocks and may be called from
+several threads.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from handlers.audio import RATE, seconds, to_float
+from handlers.errors import EngineError, MissingExtraError, ModelError
+
+try:
+    from ctranslate2 import StorageView, get_cuda_device_count
+    from faster_whisper import WhisperModel
+    from faster_whisper.tokenizer import Tokenizer
+    from faster_whisper.transcribe import get_suppressed_tokens
+except ImportError:
+    raise MissingExtraError("Speech to text", "server") from None
+
+FULL_WINDOW = 30
+"""Seconds of audio that Whisper was trained on."""
+
+LONGEST_PROMPT = 223
+"""Tokens of previous text that Whisper was trained on: half of its 448, less the start token."""
+
+_HOP = 160
+"""Samples between two columns of the spectrogram."""
+
+_SILENT_SAMPLES = 3 * 400
+"""Silence after which a spectrogram's column holds nothing but silence: some lengths of its window of 400 samples."""
+
+_LONG_TEXT = 1000
+"""Characters above which a name is no name, and has more tokens than any prompt."""
+
+_ENGLISH_TOKENS_PER_SECOND = 5
+"""Budget of the decoder in a short window. English is spoken at about 3.5 tokens a second."""
+
+_TOKENS_PER_SECOND = 16
+"""The same for other languages, whose words are cut into more tokens, Thai or Tamil into single letters; and for
+Whisper's own window, which is the last that is tried."""
+
+_SPARE_TOKENS = 8
+"""Added to the budget: a single fast word has punctuation too."""
+
+_MOST_TOKENS = 224
+"""The decoder has room for 448, half of which is for the prompt."""
+
+_NO_SPEECH = 0.6
+_NO_SPEECH_SCORE = -1.0
+"""Nobody spoke when Whisper says so and has no confidence in what it wrote; its authors' own two figures."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What Whisper made of one window."""
+
+    text: str
+    """Empty when nobody spoke."""
+
+    language: str
+
+    score: float
+    """Mean log probability of a token; 0 is certainty."""
+
+    cut: bool
+    """The decoder used up its budget of tokens instead of coming to an end."""
+
+
+class Decoder:
+    """A loaded Whisper model. Making one blocks for some seconds. Raises ModelError when the folder holds none.
+
+    `threads` are for one run, `workers` is how many runs may go on at once.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        threads: int = 1,
+        workers: int = 1,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        compute_type: str = "default",
+    ) -> None:
+        if not (folder / "tokenizer.json").is_file():  # else faster-whisper looks for one on the hub
+            raise ModelError(f"The Whisper model in {folder} has no tokenizer.json: put the one of the model there")
+        on_gpu = device == "cuda" or (device == "auto" and get_cuda_device_count() > 0)
+        try:
+            self._whisper = WhisperModel(
+                str(folder),
+                device=device,
+                compute_type="int8" if compute_type == "default" and not on_gpu else compute_type,
+                cpu_threads=threads,
+                num_workers=workers,
+                local_files_only=True,
+            )
+        except Exception as error:  # the tokenizer's errors have no class of their own
+            raise ModelError(f"The Whisper model in {folder} cannot be loaded: {error}") from error
+        self.languages: Sequence[str] = tuple(self._whisper.supported_languages)
+        self._suppressed = get_suppressed_tokens(self._tokenizer(self.languages[0]), [-1])
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a text in a prompt."""
+        plain = _plain(text)
+        if len(plain) > _LONG_TEXT:
+            return len(plain)  # at most that many; cutting so much into tokens would take its time
+        return len(self._tokenizer(self.languages[0]).encode(plain))
+
+    def prompt(self, phrases: Sequence[str]) -> list[int]:
+        """Phrases as tokens of previous text, a sentence of its own. What is too long loses its front.
+
+        Without the full stop Whisper goes on with the list: "and turn on the …".
+        """
+        text = ", ".join(phrase for phrase in (_plain(phrase).strip() for phrase in phrases) if phrase)
+        tokens: list[int] = self._tokenizer(self.languages[0]).encode(f" {text}.") if text else []
+        return tokens[-LONGEST_PROMPT:]
+
+    def decode(self, pcm: bytes, window: int, language: str | None = None, prompt: Sequence[int] = ()) -> Decoded:
+        """Transcribe at most `window` whole seconds: greedy, at temperature 0, without timestamps.
+
+        `language` None asks Whisper. Raises EngineError. Repetitions are not forbidden to the decoder: it would hide a
+        loop and spoil "turn on the light, turn on the light", which people do say.
+        """
+        try:
+            encoded = self._whisper.model.encode(StorageView.from_array(self._spectrogram(pcm, window)[np.newaxis]))
+            spoken = language or self._language_of(encoded)
+            tokenizer = self._tokenizer(spoken)
+            start = [tokenizer.sot_prev, *prompt] if prompt else []
+            start += [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+            budget = _budget(min(seconds(pcm), window), window, spoken)
+            result = self._whisper.model.generate(
+                encoded,
+                [start],
+                beam_size=1,
+                # CTranslate2 takes min(half of it, it less the prompt) as what may be written.
+                max_length=max(2 * budget, len(start) + budget),
+                return_scores=True,
+                return_no_speech_prob=True,
+                suppress_blank=True,
+                suppress_tokens=self._suppressed,
+            )[0]
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"Whisper failed on {seconds(pcm):.1f} s of audio: {error}") from error
+        tokens: list[int] = result.sequences_ids[0]
+        score: float = result.scores[0]
+        if result.no_speech_prob > _NO_SPEECH and score < _NO_SPEECH_SCORE:
+            return Decoded("", spoken, score, cut=False)
+        return Decoded(tokenizer.decode(tokens).strip(), spoken, score, cut=len(tokens) >= budget)
+
+    def decode_long(self, pcm: bytes, language: str | None = None, prompt: Sequence[int] = ()) -> tuple[str, str]:
+        """Text and language of audio of any length, by faster-whisper's loop over windows. Raises EngineError."""
+        try:
+            segments, info = self._whisper.transcribe(
+                to_float(pcm),
+                language=language,
+                beam_size=1,
+                temperature=0.0,
+                condition_on_previous_text=False,  # one window's mistake would go on through all that follow
+                hotwords=self._tokenizer(self.languages[0]).decode(list(prompt)) or None,  # put before every window
+                vad_filter=False,
+            )
+            return " ".join(segment.text.strip() for segment in segments).strip(), info.language
+        except (RuntimeError, ValueError) as error:
+            raise EngineError(f"Whisper failed on {seconds(pcm):.1f} s of audio: {error}") from error
+
+    def _spectrogram(self, pcm: bytes, window: int) -> npt.NDArray[np.float32]:
+        """Log-mel columns of audio that silence follows to the end of the window; shape (bands, 100 a second).
+
+        Silence goes onto the waveform, because zeros in the spectrogram are not silence. All its columns are alike,
+        so only the first is computed.
+        """
+        columns = window * RATE // _HOP
+        samples = np.pad(to_float(pcm)[: window * RATE], (0, _SILENT_SAMPLES))
+        heard = self._whisper.feature_extractor(samples, padding=0)[:, :columns]
+        return np.ascontiguousarray(np.pad(heard, ((0, 0), (0, columns - heard.shape[1])), mode="edge"))
+
+    def _language_of(self, encoded: StorageView) -> str:
+        if not self._whisper.model.is_multilingual:
+            return self.languages[0]
+        token: str = self._whisper.model.detect_language(encoded)[0][0][0]
+        return token.strip("<|>")
+
+    def _tokenizer(self, language: str) -> Tokenizer:
+        multilingual = self._whisper.model.is_multilingual
+        return Tokenizer(self._whisper.hf_tokenizer, multilingual, task="transcribe", language=language)
+
+
+def _budget(length: float, window: int, language: str) -> int:
+    """Tokens that so many seconds of speech can have."""
+    rate = _ENGLISH_TOKENS_PER_SECOND if language == "en" and window < FULL_WINDOW else _TOKENS_PER_SECOND
+    return min(math.ceil(length * rate) + _SPARE_TOKENS, _MOST_TOKENS)
+
+
+def _plain(text: str) -> str:
+    """Without what special tokens are made of: "<|endoftext|>" would be taken at its word."""
+    return re.sub(r"[<|>]", " ", text)

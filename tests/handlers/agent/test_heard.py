@@ -1,0 +1,80 @@
+"""What a conversation keeps of an answer that was interrupted."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from handlers.agent.conversations import Conversations, Turn
+from handlers.agent.heard import Playback
+
+SENTENCES = ["Birds sing.", "They also fly.", "Some swim."]
+
+
+def playback(ago: float, *, complete: bool = True) -> Playback:
+    """Three sentences of a second each, of which the first began to sound `ago` seconds ago."""
+    result = Playback(complete=complete)
+    for text in SENTENCES:
+        result.sentence(text)
+        for _ in range(4):
+            result.sounds(0.25)
+    result.began = time.monotonic() - ago
+    return result
+
+
+def conversations(sounds: Playback | None) -> Conversations:
+    result = Conversations(turns=4, idle_seconds=600)
+    result.add("kitchen", Turn("Hello", "Hi."))
+    result.add("kitchen", Turn("Tell me about birds.", " ".join(SENTENCES), sounds))
+    return result
+
+
+@pytest.mark.parametrize(
+    ("ago", "kept"),
+    [(0.1, None), (0.5, None), (1.2, "Birds sing."), (2.4, "Birds sing. They also fly."), (60.0, " ".join(SENTENCES))],
+)
+def test_elapsed_time_bounds_what_was_heard(ago: float, kept: str | None) -> None:
+    memory = conversations(playback(ago))
+    memory.interrupt("kitchen")
+    answers = [turn.answer for turn in memory.history("kitchen")]
+    assert answers == (["Hi."] if kept is None else ["Hi.", kept])
+
+
+@pytest.mark.parametrize(
+    ("played", "kept"),
+    [(0.0, None), (1.0, "Birds sing."), (1.9, "Birds sing."), (2.0, "Birds sing. They also fly."), (9.0, None)],
+)
+def test_the_satellite_knows_better(played: float, kept: str | None) -> None:
+    memory = conversations(playback(0.0))
+    memory.interrupt("kitchen", played)
+    answers = [turn.answer for turn in memory.history("kitchen")]
+    if played > 3:
+        kept = " ".join(SENTENCES)
+    assert answers == (["Hi."] if kept is None else ["Hi.", kept])
+
+
+def test_an_answer_that_was_played_is_not_cut_later() -> None:
+    memory = conversations(playback(0.0))
+    memory.played("kitchen")
+    memory.interrupt("kitchen")
+    assert memory.history("kitchen")[-1].answer == " ".join(SENTENCES)
+
+
+def test_an_answer_that_was_never_spoken_is_not_cut() -> None:
+    memory = conversations(None)
+    memory.interrupt("kitchen")
+    assert memory.history("kitchen")[-1].answer == " ".join(SENTENCES)
+
+
+def test_an_answer_that_broke_off_before_its_audio_was_not_heard() -> None:
+    memory = conversations(Playback())
+    memory.interrupt("kitchen")
+    assert [turn.answer for turn in memory.history("kitchen")] == ["Hi."]
+
+
+def test_nothing_happens_to_a_conversation_that_is_not_there() -> None:
+    memory = Conversations(turns=4, idle_seconds=600)
+    memory.interrupt("cellar")
+    memory.played("cellar")
+    assert len(memory) == 0
