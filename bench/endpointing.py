@@ -158,7 +158,9 @@ class Simulation:
                     ended = now
                     if guess is not None:
                         return await self._ended(rule, clip, ended, guess, guesses, material, pcm)
-        raise AudioError(f"Nobody was heard in {clip.name}")
+        if guess is None:
+            raise AudioError(f"Nobody was heard in {clip.name}")
+        return await self._ended(rule, clip, len(pcm) / BYTES_PER_SECOND, guess, guesses, material, pcm)
 
     def _settings(self, rule: Rule) -> EndpointSettings:
         return self.settings.model_copy(update={"patience_ms": rule.fixed_ms}) if rule.fixed_ms else self.settings

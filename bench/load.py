@@ -43,6 +43,15 @@ COMMANDS = (
 """Spoken when no recording is given: what a server answers by itself, so that no language model is measured."""
 
 _WYOMING_PORT = 10600
+_SILENCE_SECONDS = 3.0
+"""After the command of the turn that does not count."""
+
+_OTHERS = 0.2
+"""Share of a core that an idle desktop may take; more is missed by a server under load."""
+
+_TOLD = 5
+"""Failures of a level that are told one by one; the JSON has them all."""
+
 _MOST_SATELLITES = 1000
 """In one process; more would measure this client."""
 
@@ -162,13 +171,14 @@ def lines(levels: Sequence[Level]) -> Iterator[str]:
     yield ""
     yield (
         f"{'satellites':>10}{'turns':>8}{'errors':>8}{'lost':>8}{'cut off':>8}{'word errors':>13}"
-        f"{'server CPU':>12}{'client CPU':>12}{'RSS MiB':>9}{'sent late':>11}"
+        f"{'server CPU':>12}{'client CPU':>12}{'other CPU':>11}{'RSS MiB':>9}{'sent late':>11}"
     )
     for level in levels:
         summary = level.summary
         yield (
             f"{level.satellites:>10}{summary.turns:>8}{level.errors:>8}{level.lost:>8}{summary.cut_offs:>8}"
             f"{_share(summary.wer, 1):>13}{_share(level.server_cpu):>12}{_share(level.client_cpu):>12}"
+            f"{_share(level.other_cpu):>11}"
             f"{'-' if summary.peak_rss_mib is None else f'{summary.peak_rss_mib:.0f}':>9}{summary.late_ms:>8.0f} ms"
         )
     counted = [(level, level.guesses) for level in levels if level.guesses is not None]
@@ -178,6 +188,10 @@ def lines(levels: Sequence[Level]) -> Iterator[str]:
     for level, guesses in counted:
         saved = f"{guesses.saved_seconds / guesses.kept * 1000:.0f} ms" if guesses.kept else "-"
         yield f"{level.satellites:>10}{guesses.kept:>14}{guesses.discarded:>11}{guesses.dropped:>9}{saved:>18}"
+    taken = max((level.other_cpu or 0.0 for level in levels), default=0.0)
+    if taken > _OTHERS:
+        yield ""
+        yield f"Something else on this machine used up to {_share(taken)} of a core: close it and measure again."
     if any(level.summary.late_ms > BUSY_MS for level in levels):
         yield ""
         yield BUSY
@@ -185,11 +199,11 @@ def lines(levels: Sequence[Level]) -> Iterator[str]:
 
 async def _run_levels(options: Options, address: Address, clips: Sequence[Clip], pids: Sequence[int]) -> list[Level]:
     """Every level in its turn, after one turn that does not count."""
-    _tell(await take_turn(ServerTarget(address, options.timeout), clips[0], 0, options.timeout))
+    _Failures().ended(await take_turn(ServerTarget(address, _SILENCE_SECONDS), clips[0], 0, options.timeout))
     levels = []
     for satellites in options.satellites:
         level = await run_level(
-            satellites, address, clips, options.plan, pids=pids, http=options.http, ended=_tell_failure
+            satellites, address, clips, options.plan, pids=pids, http=options.http, ended=_Failures().ended
         )
         levels.append(level)
         wait = level.summary.ms.get("first_audio")
@@ -206,15 +220,17 @@ def _headline(options: Options, known: Sequence[str], clips: Sequence[Clip], lab
     )
 
 
-def _tell_failure(record: TurnRecord) -> None:
-    if record.error is not None:
-        _tell(record)
+class _Failures:
+    """Tells of the first turns of a level that fail; what follows has the same reasons."""
 
+    def __init__(self) -> None:
+        self._left = _TOLD
 
-def _tell(record: TurnRecord) -> None:
-    if record.error is not None:
-        what = "LOST" if record.error_code == LOST else "ERROR"
-        print(f"{what}  {record.clip}: {record.error} [{record.error_code}]", file=sys.stderr, flush=True)
+    def ended(self, record: TurnRecord) -> None:
+        if record.error is not None and self._left:
+            self._left -= 1
+            what = "LOST" if record.error_code == LOST else "ERROR"
+            print(f"{what}  {record.clip}: {record.error} [{record.error_code}]", file=sys.stderr, flush=True)
 
 
 def _share(value: float | None, digits: int = 0) -> str:

@@ -27,6 +27,9 @@ Words = Callable[[bytes], Sequence[tuple[str, float]]]
 _ROOM_SECONDS = 0.25
 """Long enough to hold the character of a room, short enough to be found before the first word."""
 
+_LONGEST_NOISE = 8 * RATE
+"""Samples; more than is ever put anywhere, so that a long noise begins like a short one."""
+
 _STEP_SECONDS = 0.01
 _NEAR_SECONDS = 0.08
 """Whisper's word ends are this exact; the quietest moment around is where a word ends."""
@@ -98,12 +101,11 @@ def _room(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _stretch(room: npt.NDArray[np.float32], length: int) -> npt.NDArray[np.float32]:
-    """Noise of any length with the room's spectrum and level; always the same. A loop would sound like something."""
+    """Noise with the room's spectrum and level, always the same. A loop of the room would sound like something."""
     spectrum = np.abs(np.fft.rfft(room)) / np.sqrt(len(room))
-    bins = length // 2 + 1
-    coloured = np.interp(np.linspace(0, 1, bins), np.linspace(0, 1, len(spectrum)), spectrum)
-    white = np.random.default_rng(0).standard_normal(length)
-    noise: npt.NDArray[np.float32] = np.fft.irfft(np.fft.rfft(white) * coloured, length).astype(np.float32)
+    white = np.fft.rfft(np.random.default_rng(0).standard_normal(_LONGEST_NOISE))
+    coloured = white * np.interp(np.linspace(0, 1, len(white)), np.linspace(0, 1, len(spectrum)), spectrum)
+    noise: npt.NDArray[np.float32] = np.fft.irfft(coloured).astype(np.float32)[:length]
     return noise
 
 

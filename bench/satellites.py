@@ -15,7 +15,7 @@ from bench.peer import Address
 from bench.pipeline import ServerTarget
 from bench.record import TurnRecord, take_turn
 from bench.summary import Summary, summarise
-from bench.usage import Usage
+from bench.usage import Usage, machine_cpu_seconds
 
 CHUNK_SECONDS = 0.064
 """Of audio. Ours send 20 ms; longer pieces leave the shared processor to the server. It costs each turn up to 64 ms."""
@@ -74,6 +74,8 @@ class Level:
     """Share of one core over the level; 2.0 is two cores. None where the server's processes are not here."""
     client_cpu: float
     """The same of this process, which shares the machine with the server."""
+    other_cpu: float | None
+    """The same of everything else on this machine: what was taken from both. None where the server's is not known."""
     guesses: Guesses | None
 
     @property
@@ -93,6 +95,7 @@ class Level:
             "lost": self.lost,
             "server_cpu": self.server_cpu,
             "client_cpu": self.client_cpu,
+            "other_cpu": self.other_cpu,
             "guesses": None if self.guesses is None else asdict(self.guesses),
             "summary": self.summary.as_dict(),
             "turns": [record.as_dict() for record in self.records],
@@ -126,21 +129,25 @@ async def run_level(
 
     before = await asyncio.to_thread(_counters, http)
     async with usage.watch():
-        cpu_before, own_before, started = usage.cpu_seconds(), time.process_time(), time.monotonic()
+        cpu_before, own_before, all_before = usage.cpu_seconds(), time.process_time(), machine_cpu_seconds()
+        started = time.monotonic()
         async with asyncio.TaskGroup() as group:
             for number, moments in enumerate(plan.moments(satellites)):
                 group.create_task(live(number, moments, started))
         elapsed = time.monotonic() - started
-        cpu_after, own_after = usage.cpu_seconds(), time.process_time()
+        cpu_after, own_after, all_after = usage.cpu_seconds(), time.process_time(), machine_cpu_seconds()
     after = await asyncio.to_thread(_counters, http)
-    cpu = None if cpu_before is None or cpu_after is None else round((cpu_after - cpu_before) / elapsed, 3)
+    own = (own_after - own_before) / elapsed
+    cpu = None if cpu_before is None or cpu_after is None else (cpu_after - cpu_before) / elapsed
+    others = None if cpu is None else max(0.0, (all_after - all_before) / elapsed - cpu - own)
     return Level(
         satellites=satellites,
         elapsed=elapsed,
         records=records,
         summary=summarise(records, usage.peak_rss_mib),
-        server_cpu=cpu,
-        client_cpu=round((own_after - own_before) / elapsed, 3),
+        server_cpu=None if cpu is None else round(cpu, 3),
+        client_cpu=round(own, 3),
+        other_cpu=None if others is None else round(others, 3),
         guesses=_guesses(before, after),
     )
 

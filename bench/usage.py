@@ -83,6 +83,14 @@ class Usage:
         return list(found.values())
 
 
+def machine_cpu_seconds() -> float:
+    """Processor time that all processes of this machine have used so far."""
+    times = psutil.cpu_times()
+    waiting = times.idle + getattr(times, "iowait", 0.0) + getattr(times, "steal", 0.0)
+    counted_twice = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)  # within user and nice
+    return float(sum(times) - waiting - counted_twice)
+
+
 def listening(*addresses: Address) -> set[int]:
     """Ids of the processes of this machine that listen at these addresses, as far as this user may see them."""
     try:

@@ -1,6 +1,8 @@
 """Measures what Whisper gains and loses with a window shorter than 30 s, and how many runs a machine can do.
 
 python bench/whisper_window.py WAV…|FOLDER… [--windows 30,20,15,10] [--names FILE] [--throughput] [--json FILE]
+
+See bench/README.md.
 """
 
 from __future__ import annotations
@@ -79,6 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--show", action="store_true", help="print what was understood otherwise than it was said")
     add("--json", type=Path, metavar="FILE", help="write the figures")
     options = parser.parse_args(arguments)
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"the folder of {options.json} does not exist")
     try:
         folder = ModelStore(options.data_dir).locate(options.model, ModelKind.ASR)
         loaded = load_clips(options.paths, choose_labeller("auto")[1], options.text_reference)
@@ -86,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not clips:
             raise AudioError("Of no recording is it known what is said in it; see --text-reference")
         names = options.names.read_text(encoding="utf-8").splitlines() if options.names else []
-    except (MeadowlarkError, OSError) as error:
+    except (MeadowlarkError, OSError, UnicodeDecodeError) as error:
         print(f"bench/whisper_window.py: {error}", file=sys.stderr)
         return 2
     print(f"{len(clips)} clips, one thread, {usable_cores()} cores; ms for one run", flush=True)

@@ -126,6 +126,7 @@ class App:
             idle_seconds=settings.wyoming.idle_seconds,
         )
         self._status.connections = lambda: server.connections
+        self._metrics.watch_cache(engines.synthesizer)
         self._metrics.watch_connections(lambda: server.connections, lambda: server.refused)
         return server
 

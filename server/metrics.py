@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from prometheus_client import (
     GC_COLLECTOR,
@@ -15,9 +15,12 @@ from prometheus_client import (
     Info,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from handlers import __version__
 from handlers.timeline import Timeline
+from handlers.tts.cache import CachedSynthesizer
 
 _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 """Fine where a person feels a difference, coarse where everybody is annoyed."""
@@ -63,6 +66,10 @@ class Metrics:
             "meadowlark_connections_refused", "Connections refused over the limit since start", registry=self._registry
         ).set_function(refused)
 
+    def watch_cache(self, cache: CachedSynthesizer) -> None:
+        """Read the counters of the cache of spoken replies whenever metrics are asked for."""
+        self._registry.register(_CacheCollector(cache))
+
     def observe(self, timeline: Timeline) -> None:
         """Count a turn that has ended."""
         kind = timeline.route.partition("/")[0] or "none"
@@ -80,3 +87,20 @@ class Metrics:
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
+
+
+class _CacheCollector(Collector):
+    """The cache counts by itself; this only names the counts."""
+
+    def __init__(self, cache: CachedSynthesizer) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        cache = self._cache
+        for name, help_text, value in (
+            ("meadowlark_tts_cache_hits", "Short replies that needed no synthesis", cache.hits),
+            ("meadowlark_tts_cache_shared_hits", "Those of them that came from Redis", cache.shared_hits),
+            ("meadowlark_tts_cache_misses", "Short replies that were synthesised", cache.misses),
+        ):
+            yield CounterMetricFamily(name, help_text, value=value)
+        yield GaugeMetricFamily("meadowlark_tts_cache_bytes", "Memory of the cache in use", value=cache.bytes)

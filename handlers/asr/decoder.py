@@ -56,9 +56,11 @@ _SPARE_TOKENS = 8
 _MOST_TOKENS = 224
 """The decoder has room for 448, half of which is for the prompt."""
 
+LOW_SCORE = -1.0
+"""Mean log probability below which Whisper is not believed; its authors' own figure."""
+
 _NO_SPEECH = 0.6
-_NO_SPEECH_SCORE = -1.0
-"""Nobody spoke when Whisper says so and has no confidence in what it wrote; its authors' own two figures."""
+"""Probability of silence from which nobody spoke, if the score is low too; also its authors' figure."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Decoded:
     language: str
 
     score: float
-    """Mean log probability of a token; 0 is certainty."""
+    """Mean log probability of a token, the end included; 0 is certainty."""
 
     cut: bool
     """The decoder used up its budget of tokens instead of coming to an end."""
@@ -151,8 +153,8 @@ class Decoder:
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"Whisper failed on {seconds(pcm):.1f} s of audio: {error}") from error
         tokens: list[int] = result.sequences_ids[0]
-        score: float = result.scores[0]
-        if result.no_speech_prob > _NO_SPEECH and score < _NO_SPEECH_SCORE:
+        score: float = result.scores[0] * len(tokens) / (len(tokens) + 1)  # the end is a token too
+        if result.no_speech_prob > _NO_SPEECH and score < LOW_SCORE:
             return Decoded("", spoken, score, cut=False)
         return Decoded(tokenizer.decode(tokens).strip(), spoken, score, cut=len(tokens) >= budget)
 

@@ -29,8 +29,9 @@ _WORD_SURE = 80.0
 _SHORTEST = 5
 """Letters below which a name is joined or split ("t v") but never guessed: one slip makes four letters another word."""
 
-_CALL_SURE = 85.0
-"""Likeness of sounds of two words and more from which they are the wake phrase: "okay now" is not "okay nabu" (83)."""
+_CALL_SURE = 80.0
+"""Likeness of sounds from which the word after "hey" is the wake phrase's: "hey javis" is, "okay, not a" is not
+"okay nabu" (75)."""
 
 _HEARD = 60.0
 """Likeness from which a name counts as perhaps heard in a guess; below it, the client's order decides."""
@@ -85,6 +86,9 @@ _OKAY = {"ok": "okay"}
 
 _POSSESSIVE = re.compile(r"['’][sS]?\b")
 """After a name that is spoken about: "Jarvis's lamp" calls nobody."""
+
+_SEPARATORS = re.compile(r"^[\s,.;:!?…–—\-]+")
+"""What Whisper writes after somebody was called."""
 
 _SPECIAL = re.compile(r"<+\|+|\|+>+")
 """The brackets of Whisper's special tokens: "<|endoftext|>" in a name would be taken at its word."""
@@ -145,14 +149,15 @@ def without_wake_phrase(text: str, phrase: str) -> str:
     heard = [_OKAY.get(word.key, word.key) for word in words]
     for skipped in range(len(wanted)):
         part = wanted[skipped:]
-        for size in range(min(len(part) + 1, len(heard)), 0, -1):
+        sizes = (len(part), len(part) + 1, *range(1, len(part)))  # as many words as the phrase has come first
+        for size in (size for size in sizes if size <= len(heard)):
             said = heard[:size]
             if said[0] in _CALLS and len(part) == 1:
                 said = said[1:]  # "Hey Alexa"
             if size == len(words) and "".join(said) != "".join(part):
                 continue
             if said and _same_call(said, part) and not _POSSESSIVE.match(text, words[size - 1].end):
-                return text[words[size].start :] if size < len(words) else ""
+                return _SEPARATORS.sub("", text[words[size - 1].end :])
     return text
 
 
@@ -261,10 +266,10 @@ def _plausible(heard: Sequence[str], name: Sequence[str]) -> bool:
 
 
 def _same_call(said: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Whether words sound like a wake phrase; a long phrase may be a little off."""
-    if len(wanted) == 1 or len(said) == 1:
-        return _sounds(said) == _sounds(wanted)
-    return fuzz.ratio(_sounds(said), _sounds(wanted)) >= _CALL_SURE
+    """Whether words sound like a wake phrase; after a "hey" that was heard the name may be a little off."""
+    if len(said) > 1 and len(wanted) > 1 and said[0] in _CALLS and wanted[0] in _CALLS:
+        return fuzz.ratio(_sounds(said[1:]), _sounds(wanted[1:])) >= _CALL_SURE
+    return _sounds(said) == _sounds(wanted)
 
 
 def _is_common(heard: str, wanted: str) -> bool:

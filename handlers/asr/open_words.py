@@ -109,5 +109,5 @@ _UNKNOWN = OpenWords()
 
 
 def open_words(language: str) -> OpenWords:
-    """The words of a primary language tag; none where nobody has listed them."""
-    return _LANGUAGES.get(language, _UNKNOWN)
+    """The words of a primary language tag; none where nobody has listed them. Of 'auto', English, the likeliest."""
+    return _LANGUAGES.get("en" if language == "auto" else language, _UNKNOWN)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from handlers import language as languages
-from handlers.asr.decoder import FULL_WINDOW, Decoded, Decoder
+from handlers.asr.decoder import FULL_WINDOW, LOW_SCORE, Decoded, Decoder
 from handlers.asr.names import prompt_words
 from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcript
 from handlers.audio import RATE, seconds
@@ -22,10 +22,6 @@ _MAX_THREADS = 4
 
 _SHORTEST_SECONDS = 0.05
 """Nothing can be said in less; Whisper would make it up."""
-
-_LOW_SCORE = -2.0
-"""Mean log probability below which a short window is not believed. At -1, where Whisper's authors retry, a second look
-mended none of 31 real commands, and "next" would have waited for it though it was right."""
 
 _WAITING_RUNS = 1024
 """The scheduler bounds what waits. In the pool there are only runs that were cancelled while they ran."""
@@ -63,6 +59,7 @@ class WhisperTranscriber:
     async def transcribe(
         self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS, ticket: Ticket | None = None
     ) -> Transcript:
+        """See `Transcriber`. Cancelling takes a waiting run out of the queue; one that computes ends unseen."""
         chosen = self._language(language)
         place = ticket or Ticket(Urgency.FINAL)
         # Two queues with one order: on a machine with more cores than the model has workers, a run that has a core may
@@ -97,7 +94,8 @@ class WhisperTranscriber:
             return Transcript(text, spoken, length)
         window = self.window(length)
         decoded = self._decoder.decode(pcm, window, language, prompt)
-        if window < FULL_WINDOW and (decoded.score < _LOW_SCORE or looping(decoded)):
+        doubtful = looping(decoded) or (decoded.text and decoded.score < LOW_SCORE)
+        if window < FULL_WINDOW and doubtful:
             again = self._decoder.decode(pcm, FULL_WINDOW, language, prompt)
             decoded = max(again, decoded, key=lambda result: (not looping(result), result.score))
         return Transcript(decoded.text, decoded.language, length)

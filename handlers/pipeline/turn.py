@@ -14,7 +14,8 @@ from handlers.asr.partials import Partials
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.stage import Transcript
 from handlers.audio import BYTES_PER_SECOND, AudioFormat
-from handlers.errors import RequestError
+from handlers.cpu import Ticket, Urgency
+from handlers.errors import BusyError, RequestError
 from handlers.pipeline.stage import (
     AnswerChunk,
     Answered,
@@ -38,7 +39,7 @@ from handlers.pipeline.stage import (
 )
 from handlers.timeline import Mark, Timeline, recorded
 from handlers.tts.speaker import sentences, speak
-from handlers.tts.stage import Synthesizer, Voice, VoiceChoice
+from handlers.tts.stage import TicketedSynthesizer, Voice, VoiceChoice
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
 from handlers.workers import Workers
 
@@ -52,7 +53,7 @@ class Stages:
     wake_settings: WakeSettings
     recognizer: Recognizer
     agent: Agent
-    synthesizer: Synthesizer
+    synthesizer: TicketedSynthesizer
 
 
 class Pipeline:
@@ -130,7 +131,9 @@ class _Turn:
             audio = _chain(rest, audio)
         if start is Stage.TTS:
             voice = self._request.voice
-            await _speak(self._stages.synthesizer, voice, text, self._emit, self._timeline, Playback())
+            floor = _Floor()
+            floor.give()
+            await _speak(self._stages.synthesizer, voice, text, self._emit, self._timeline, Playback(), floor)
             await self._emit(AudioStopped())
             return
         if start is Stage.HANDLE:
@@ -226,7 +229,7 @@ class _Answer:
         self._voice = request.voice
         self._spoken = request.end is Stage.TTS
         self._emit = emit
-        self._wanted = asyncio.Event()
+        self._floor = _Floor()
         self._draft = Timeline("draft")
         self._timeline = self._draft
         self._given = ""
@@ -236,7 +239,7 @@ class _Answer:
     async def give(self, timeline: Timeline) -> None:
         """Let it out, and wait until all of it is out. The conversation remembers what was given."""
         self._timeline = timeline
-        self._wanted.set()
+        self._floor.give()
         try:
             await asyncio.shield(self._task)
             self._playback.complete = True
@@ -284,27 +287,42 @@ class _Answer:
 
     async def _speak(self, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
         text = _until_none(to_speak)
-        await _speak(self._stages.synthesizer, self._voice, text, self._say, self._draft, self._playback)
+        synthesizer = self._stages.synthesizer
+        await _speak(synthesizer, self._voice, text, self._say, self._draft, self._playback, self._floor)
         await answered.wait()
         await self._say(AudioStopped())
 
     async def _say(self, event: TurnEvent) -> None:
-        await self._wanted.wait()
+        await self._floor.given.wait()
         self._timeline.take_over(self._draft, not_before=Mark.TRANSCRIPT)
         await self._emit(event)
 
 
+class _Floor:
+    """Whether an answer may be heard, and how urgent its audio is: a draft's is a guess."""
+
+    def __init__(self) -> None:
+        self.given = asyncio.Event()
+        self.ticket = Ticket(Urgency.GUESS)
+
+    def give(self) -> None:
+        """The speaker has finished: somebody waits for this answer."""
+        self.ticket.urgency = Urgency.VOICE
+        self.given.set()
+
+
 async def _speak(
-    synthesizer: Synthesizer,
+    synthesizer: TicketedSynthesizer,
     voice: VoiceChoice,
     text: AsyncIterator[str],
     emit: Emit,
     timeline: Timeline,
     playback: Playback,
+    floor: _Floor,
 ) -> None:
     """Speak a text while it is written; all but the event that ends the audio."""
     audio_format = synthesizer.format(voice)
-    metered = _Metered(synthesizer, playback, timeline)
+    metered = _Metered(synthesizer, playback, timeline, floor)
     async with contextlib.aclosing(speak(sentences(text, voice.language), metered, voice)) as audio:
         async for pcm in audio:
             if playback.began is None:
@@ -319,10 +337,11 @@ async def _speak(
 class _Metered:
     """A synthesizer that keeps account of how long each sentence sounds."""
 
-    def __init__(self, synthesizer: Synthesizer, playback: Playback, timeline: Timeline) -> None:
+    def __init__(self, synthesizer: TicketedSynthesizer, playback: Playback, timeline: Timeline, floor: _Floor) -> None:
         self._synthesizer = synthesizer
         self._playback = playback
         self._timeline = timeline
+        self._floor = floor
 
     @property
     def voices(self) -> Sequence[Voice]:
@@ -338,9 +357,24 @@ class _Metered:
         self._timeline.mark(Mark.FIRST_SENTENCE)
         self._playback.sentence(text)
         bytes_per_second = self.format(choice).bytes_per_second
-        async with contextlib.aclosing(self._synthesizer.synthesize(text, choice)) as audio:
+        async with contextlib.aclosing(self._made(text, choice)) as audio:
             async for pcm in audio:
                 self._playback.sounds(len(pcm) / bytes_per_second)
+                yield pcm
+
+    async def _made(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
+        """The audio; that of a draft for which the processor is too busy is made when it is wanted."""
+        try:
+            async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
+                async for pcm in audio:
+                    yield pcm
+            return
+        except BusyError:
+            if self._floor.given.is_set():
+                raise
+        await self._floor.given.wait()
+        async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
+            async for pcm in audio:
                 yield pcm
 
     async def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 import json
 import threading
@@ -28,8 +29,8 @@ try:
 except ImportError:
     raise MissingExtraError("Text to speech", "server") from None
 
-_WAITING = 32
-"""Texts whose phonemes wait for a thread; each takes a fraction of a millisecond. Sentences wait for the processor."""
+_WAITING = 1024
+"""Texts and sentences that may wait for a thread; as many as may wait for the processor."""
 
 _SILENCE = 1e-8
 """A peak that is no sound; as in Piper."""
@@ -55,6 +56,8 @@ class PiperSynthesizer:
         self._loaded: OrderedDict[str, PiperVoice] = OrderedDict()
         self._loading = threading.Lock()
         self._workers = Workers("piper", settings.workers or max(1, usable_cores() // _threads(settings)), _WAITING)
+        # Phonemes take a fraction of a millisecond, and must not wait behind sentences to enter the processor's queue.
+        self._reader = Workers("piper-phonemes", 1, _WAITING)
         first = self._utterance("Ready.", self.choose())
         for sentence in first.sentences:  # the first sentence allocates, and takes ten times as long
             first.speak(sentence)
@@ -77,7 +80,7 @@ class PiperSynthesizer:
         self, text: str, choice: VoiceChoice, ticket: Ticket | None = None
     ) -> AsyncGenerator[bytes, None]:
         ticket = ticket or Ticket(Urgency.VOICE)
-        utterance = await self._workers.run(lambda: self._utterance(text, choice))
+        utterance = await self._reader.run(lambda: self._utterance(text, choice))
         try:
             # One at a time, so that a listener who takes his time holds no worker that others wait for.
             for sentence in utterance.sentences:
@@ -89,7 +92,7 @@ class PiperSynthesizer:
             utterance.stop()
 
     async def close(self) -> None:
-        await self._workers.close()
+        await asyncio.gather(self._reader.close(), self._workers.close())
 
     def _by_name(self, name: str) -> Voice:
         if name not in self._voices:

@@ -153,7 +153,7 @@ async def test_levels_are_compared_with_the_first(
     assert [level["satellites"] for level in document["levels"]] == [1, 3]
     assert [len(level["turns"]) for level in document["levels"]] == [1, 3]
     assert set(document["levels"][0]) == {
-        *("satellites", "seconds", "errors", "lost", "server_cpu", "client_cpu"),
+        *("satellites", "seconds", "errors", "lost", "server_cpu", "client_cpu", "other_cpu"),
         *("guesses", "summary", "turns", "growth"),
     }
     medians = [level["summary"]["ms"]["first_audio"]["median"] for level in document["levels"]]

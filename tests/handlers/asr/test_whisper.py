@@ -104,11 +104,17 @@ async def test_the_same_bytes_give_the_same_text_also_side_by_side(
     hints = Hints(["Zorblax"])
     first = await whisper.transcribe(said, hints=hints)
     other = await whisper.transcribe(command)
-    assert await asyncio.gather(
+    together = await asyncio.gather(
         whisper.transcribe(said, hints=hints, ticket=Ticket(Urgency.GUESS)),
         whisper.transcribe(command),
         whisper.transcribe(said, hints=hints),
-    ) == [first, other, first]
+    )
+    assert list(together) == [first, other, first]
+
+
+@pytest.mark.parametrize("length", [1, 12])
+async def test_silence_says_nothing_or_next_to_nothing(whisper: WhisperTranscriber, length: int) -> None:
+    assert len(words((await whisper.transcribe(silence(length))).text)) <= 1
 
 
 async def test_somebody_may_repeat_themselves(whisper: WhisperTranscriber, speaker: Speaker) -> None:
@@ -212,7 +218,7 @@ async def test_what_is_cancelled_while_it_waits_is_never_run(whisper: WhisperTra
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
         assert (await last).text  # at once, not after those that were cancelled
-    assert await whisper.transcribe(command, ticket=Ticket(Urgency.GUESS))  # the queue is empty
+    assert (await whisper.transcribe(command, ticket=Ticket(Urgency.GUESS))).text  # the queue is empty
 
 
 @pytest.mark.parametrize(

@@ -243,8 +243,10 @@ async def test_a_guess_is_refused_when_many_wait(joe: Path) -> None:
 
 
 async def test_many_at_once_are_all_spoken(piper: PiperSynthesizer) -> None:
-    answers = await asyncio.gather(*(spoken(piper, "Okay.") for _ in range(30)))
+    """More than there are threads, by far: they wait, and nobody is refused."""
+    answers = await asyncio.gather(*(spoken(piper, "Okay.") for _ in range(60)))
     assert all(answers)
+    assert piper._workers.inside == 0
 
 
 def damaged(joe: Path, folder: Path, content: bytes) -> Path:
