@@ -171,6 +171,8 @@ _HEAD = f"{'':<26}{'WER %':>7}{'exact':>22}{'all names right':>22}{'invented':>1
 
 
 def _share(right: int, count: int) -> str:
+    if not count:
+        return "-"
     low, high = (round(100 * end) for end in interval(right, count))
     return f"{right} of {count} [{low}-{high} %]"
 

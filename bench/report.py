@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 
 from bench.record import TurnRecord
-from bench.summary import WAITS, Spread, Summary, ratios
+from bench.summary import WAITS, Spread, Summary, by_route, ratios
 
 _NAME_WIDTH = 18
 _CELL = "{:>9}{:>9}{:>9}"
@@ -22,6 +23,11 @@ def lines(summaries: Mapping[str, Summary], records: Sequence[TurnRecord]) -> It
     """The tables of a run. `summaries` by target, in the order of the columns."""
     yield "ms from the labelled end of speech"
     yield from _spread_table(summaries, WAITS, lambda summary: summary.ms, with_ratio=True)
+    routes = by_route(records)
+    if routes:
+        yield ""
+        yield "first audio by who answered"
+        yield from _route_table(list(summaries), routes)
     marks = [mark for summary in summaries.values() for mark in summary.server_ms]
     if marks:
         yield ""
@@ -52,9 +58,12 @@ def progress(record: TurnRecord, number: int, total: int) -> str:
     return f"[{number}/{total}] {record.target}  {record.clip}  {'CUT OFF  ' if record.cut_off else ''}{outcome}"
 
 
-def as_json(summaries: Mapping[str, Summary]) -> dict[str, object]:
-    """The key `summary` of the JSON: one object a target, and `ratio_of_medians` when there are two."""
+def as_json(summaries: Mapping[str, Summary], records: Sequence[TurnRecord]) -> dict[str, object]:
+    """The key `summary` of the JSON: one object a target, `first_audio_by_route`, and `ratio_of_medians` of two."""
     shown: dict[str, object] = {name: summary.as_dict() for name, summary in summaries.items()}
+    shown["first_audio_by_route"] = {
+        route: {name: asdict(values) for name, values in found.items()} for route, found in by_route(records).items()
+    }
     if len(summaries) == 2:
         shown["ratio_of_medians"] = ratios(*summaries.values())
     return shown
@@ -81,6 +90,15 @@ def _spread_table(
     for name in names:
         row = "".join(_cell(choose(summary).get(name)) for summary in summaries.values())
         yield f"{name.replace('_', ' '):<{_NAME_WIDTH}}{row}" + (f"{compared[name]:>10.2f}" if name in compared else "")
+
+
+def _route_table(names: Sequence[str], routes: Mapping[str, Mapping[str, Spread]]) -> Iterator[str]:
+    for route, found in routes.items():
+        row = "".join(_cell(found.get(name)) for name in names)
+        ours, theirs = found.get(names[0]), found.get(names[-1])
+        ratio = ours.median / theirs.median if len(names) == 2 and ours and theirs and theirs.median > 0 else None
+        turns = f" ({ours.n})" if ours else ""
+        yield f"{route + turns:<{_NAME_WIDTH}}{row}" + ("" if ratio is None else f"{ratio:>10.2f}")
 
 
 def _cell(values: Spread | None) -> str:

@@ -85,6 +85,26 @@ def summarise(records: Sequence[TurnRecord], peak_rss_mib: float | None = None) 
     )
 
 
+def by_route(records: Sequence[TurnRecord]) -> dict[str, dict[str, Spread]]:
+    """First audio by who answered, as far as the server tells ('skill', 'llm' …), and for each target of the same
+    questions: {'skill': {'server': …, 'chain': …}}. A command that was misheard is one for the language model."""
+    good = [record for record in records if record.error is None and not record.cut_off]
+    routes = {
+        (record.clip, record.round): str(record.timeline["route"]).partition("/")[0]
+        for record in good
+        if record.timeline.get("route")
+    }
+    waits: dict[str, dict[str, list[float]]] = {}
+    for record in good:
+        route = routes.get((record.clip, record.round))
+        if route:
+            waits.setdefault(route, {}).setdefault(record.target, []).append(record.ms["first_audio"])
+    return {
+        route: _spreads([{name: value} for name, values in found.items() for value in values], list(found))
+        for route, found in sorted(waits.items())
+    }
+
+
 def ratios(ours: Summary, theirs: Summary) -> dict[str, float]:
     """Our median as a share of theirs, for each wait that both have."""
     return {

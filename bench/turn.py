@@ -104,7 +104,7 @@ async def run(options: Options) -> int:
                 "targets": await _about(measured, options),
                 "clips": [about_clip(clip) for clip in clips],
                 "turns": [record.as_dict() for record in records],
-                "summary": as_json(summaries),
+                "summary": as_json(summaries, records),
             },
         )
     return 1 if any(record.error is not None for record in records) else 0

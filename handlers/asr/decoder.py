@@ -7,9 +7,10 @@ several threads.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +25,7 @@ try:
     from ctranslate2 import StorageView, get_cuda_device_count
     from faster_whisper import WhisperModel
     from faster_whisper.tokenizer import Tokenizer
-    from faster_whisper.transcribe import get_suppressed_tokens
+    from faster_whisper.transcribe import Segment, get_suppressed_tokens
 except ImportError:
     raise MissingExtraError("Speech to text", "server") from None
 
@@ -132,7 +133,7 @@ class Decoder:
         `language` None asks Whisper. Raises EngineError. Repetitions are not forbidden to the decoder: it would hide a
         loop and spoil "turn on the light, turn on the light", which people do say.
         """
-        try:
+        with self._failures(pcm):
             encoded = self._whisper.model.encode(StorageView.from_array(self._spectrogram(pcm, window)[np.newaxis]))
             spoken = language or self._language_of(encoded)
             tokenizer = self._tokenizer(spoken)
@@ -150,17 +151,20 @@ class Decoder:
                 suppress_blank=True,
                 suppress_tokens=self._suppressed,
             )[0]
-        except (RuntimeError, ValueError) as error:
-            raise EngineError(f"Whisper failed on {seconds(pcm):.1f} s of audio: {error}") from error
         tokens: list[int] = result.sequences_ids[0]
         score: float = result.scores[0] * len(tokens) / (len(tokens) + 1)  # the end is a token too
         if result.no_speech_prob > _NO_SPEECH and score < LOW_SCORE:
             return Decoded("", spoken, score, cut=False)
         return Decoded(tokenizer.decode(tokens).strip(), spoken, score, cut=len(tokens) >= budget)
 
-    def decode_long(self, pcm: bytes, language: str | None = None, prompt: Sequence[int] = ()) -> tuple[str, str]:
-        """Text and language of audio of any length, by faster-whisper's loop over windows. Raises EngineError."""
-        try:
+    def decode_long(
+        self, pcm: bytes, language: str | None = None, prompt: Sequence[int] = ()
+    ) -> tuple[str, Iterator[str]]:
+        """Language and text of audio of any length, by faster-whisper's loop over windows.
+
+        The text comes in pieces; asking for the next may take a run of the model. Raises EngineError, also then.
+        """
+        with self._failures(pcm):
             segments, info = self._whisper.transcribe(
                 to_float(pcm),
                 language=language,
@@ -170,7 +174,18 @@ class Decoder:
                 hotwords=self._tokenizer(self.languages[0]).decode(list(prompt)) or None,  # put before every window
                 vad_filter=False,
             )
-            return " ".join(segment.text.strip() for segment in segments).strip(), info.language
+        return info.language, self._texts(segments, pcm)
+
+    def _texts(self, segments: Iterable[Segment], pcm: bytes) -> Iterator[str]:
+        with self._failures(pcm):
+            for segment in segments:
+                yield segment.text.strip()
+
+    @contextlib.contextmanager
+    def _failures(self, pcm: bytes) -> Iterator[None]:
+        """CTranslate2's errors as ours."""
+        try:
+            yield
         except (RuntimeError, ValueError) as error:
             raise EngineError(f"Whisper failed on {seconds(pcm):.1f} s of audio: {error}") from error
 

@@ -40,7 +40,6 @@ class AsrHandler:
         self._on_timeline = on_timeline
         self._language: str | None = None
         self._hints = NO_HINTS
-        self._partials = Partials()
         self._input: AudioInput | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -53,7 +52,7 @@ class AsrHandler:
             return
         if self._input is None or (self._input.ended and AudioStart.is_type(event.type)):
             self._input = AudioInput()
-            self._task = self._connection.start(self._transcribe(self._input), "asr")
+            self._task = self._connection.start(self._transcribe(self._input, self._task), "asr")
         try:
             await self._input.feed(event)
         except RequestError:
@@ -71,18 +70,31 @@ class AsrHandler:
             self._input.close()
             self._task.cancel()
 
-    async def _transcribe(self, audio: AudioInput) -> None:
-        self._partials = Partials()
+    async def _transcribe(self, audio: AudioInput, before: asyncio.Task[None] | None) -> None:
         try:
+            if before is not None:
+                await asyncio.wait([before])  # answers come in the order of the requests
             await self._connection.send(TranscriptStart(language=self._language).event())
             with recorded(Timeline(uuid4().hex, service="asr"), self._on_timeline) as timeline:
                 transcript = await self._recognizer.recognize(
-                    audio.chunks(), self, timeline, language=self._language, hints=self._hints
+                    audio.chunks(),
+                    _Streamed(self._connection),
+                    timeline,
+                    language=self._language,
+                    hints=self._hints,
                 )
         finally:
             audio.close()  # else the connection would wait for a reader of its audio
         await self._connection.send(TranscriptEvent(transcript.text, language=transcript.language).event())
         await self._connection.send(TranscriptStop().event())
+
+
+class _Streamed:
+    """Sends what is heard as `transcript-chunk`s."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._partials = Partials()
 
     async def speech_started(self) -> None:
         """Nothing to tell: the protocol's `voice-started` belongs to a pipeline."""
@@ -91,12 +103,12 @@ class AsrHandler:
         """Nothing to tell yet."""
 
     async def resumed(self, text: str) -> None:
-        await self._send_piece(self._partials.partial(text))
+        await self._send(self._partials.partial(text))
 
     async def speech_ended(self, transcript: Transcript) -> None:
-        await self._send_piece(self._partials.final(transcript.text))
+        await self._send(self._partials.final(transcript.text))
 
-    async def _send_piece(self, piece: str) -> None:
+    async def _send(self, piece: str) -> None:
         if piece.strip():
             await self._connection.send(TranscriptChunk(piece).event())
 

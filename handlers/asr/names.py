@@ -104,7 +104,8 @@ def prompt_words(
     """Phrases for Whisper's previous text, in the order in which to write them, to be joined by ", ".
 
     As many as the budget holds, names before terms, each whole; what resembles `heard`, an earlier guess, before the
-    rest, which keeps the client's order. The most important comes last: a prompt that is too long loses its front.
+    rest, which keeps the client's order. The most important comes last: a prompt that is too long loses its front, and
+    else the order makes no difference.
     `count_tokens` counts a phrase with the space and the comma around it.
     """
     chosen: list[str] = []

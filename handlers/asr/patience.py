@@ -81,7 +81,7 @@ class Patience:
             return settings.unsure_ms if short else settings.command_ms
         if short or self._is_open(said):
             return settings.patience_ms
-        if len(said) == 1 or not finished_sound:
+        if len(said) < settings.sentence_words or not finished_sound:
             return settings.unsure_ms
         return settings.finished_ms
 

@@ -27,8 +27,9 @@ class EndpointSettings(Section):
     start_ms: int = Field(64, ge=32, le=1000)
     """Speech needed to begin an utterance: two frames. "Next" lasts 330 ms; a click is one frame."""
 
-    pause_ms: int = Field(128, ge=32, le=2000)
-    """Silence after which transcription begins on a guess. It takes about 170 ms, to be ready at `finished_ms`."""
+    pause_ms: int = Field(96, ge=32, le=2000)
+    """Silence after which transcription begins on a guess; it takes about 170 ms, so that a command ends after 270.
+    Measured on 31 commands: 96 ms begin no more guesses in vain than 160 do, and lose no words against 192."""
 
     patience_ms: int = Field(800, ge=100, le=5000)
     """Silence that ends the utterance in any case: people pause up to about this long within a sentence."""
@@ -39,14 +40,19 @@ class EndpointSettings(Section):
     finished_ms: int = Field(320, ge=0, le=5000)
     """Silence that ends what reads and sounds finished."""
 
-    unsure_ms: int = Field(576, ge=0, le=5000)
-    """Silence that ends what only reads or only sounds finished, and a single word: that is to end within 0.6 s."""
+    unsure_ms: int = Field(480, ge=0, le=5000)
+    """Silence that ends what only reads or only sounds finished, and what has few words. A single word is to end within
+    0.6 s, with the time that the answer takes."""
+
+    sentence_words: int = Field(4, ge=1, le=20)
+    """Fewer words that are no known command are a beginning ("is the front") as often as a sentence."""
 
     complete_threshold: float = Field(0.5, gt=0, lt=1)
-    """Probability from which the turn detector's verdict is that somebody has finished."""
+    """Probability from which the turn detector's verdict is that somebody has finished; its authors' own."""
 
-    short_ms: int = Field(192, ge=0, le=1000)
-    """Less speech than this is a click or a breath as often as a word, and Whisper makes words of both."""
+    short_ms: int = Field(224, ge=0, le=1000)
+    """Less speech than this is a click, a breath or a first syllable as often as a word, and Whisper makes words of all
+    of them. "No" has 224 ms, "stop" 288."""
 
     nothing_ms: int = Field(3000, ge=500, le=30000)
     """No speech for this long from the start ends the turn."""

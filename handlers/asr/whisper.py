@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from handlers import language as languages
 from handlers.asr.decoder import FULL_WINDOW, LOW_SCORE, Decoded, Decoder
@@ -16,6 +17,8 @@ from handlers.audio import RATE, seconds
 from handlers.cpu import Cpu, Ticket, Urgency
 from handlers.errors import ModelError, RequestError
 from handlers.workers import Workers, usable_cores
+
+T = TypeVar("T")
 
 _MAX_THREADS = 4
 """CTranslate2 gains nothing from more threads on one short utterance."""
@@ -62,10 +65,9 @@ class WhisperTranscriber:
         """See `Transcriber`. Cancelling takes a waiting run out of the queue; one that computes ends unseen."""
         chosen = self._language(language)
         place = ticket or Ticket(Urgency.FINAL)
-        # Two queues with one order: on a machine with more cores than the model has workers, a run that has a core may
-        # still wait for a worker, and there too the urgent one goes first.
-        async with self._cpu.slot(place), self._models.slot(place):
-            return await self._workers.run(lambda: self._run(pcm, chosen, hints))
+        if seconds(pcm) > FULL_WINDOW:
+            return await self._transcribe_long(pcm, chosen, hints, place)
+        return await self._in_turn(place, lambda: self._run(pcm, chosen, hints))
 
     def window(self, length: float) -> int:
         """Seconds that Whisper is given of audio of `length` seconds: the short window where all of it fits."""
@@ -88,10 +90,7 @@ class WhisperTranscriber:
         length = seconds(pcm)
         if length < _SHORTEST_SECONDS:
             return Transcript("", language or self.languages[0], length)
-        prompt = self._prompt(tuple(hints.names), tuple(hints.terms))
-        if length > FULL_WINDOW:
-            text, spoken = self._decoder.decode_long(pcm, language, prompt)
-            return Transcript(text, spoken, length)
+        prompt = self._prompt_of(hints)
         window = self.window(length)
         decoded = self._decoder.decode(pcm, window, language, prompt)
         doubtful = looping(decoded) or (decoded.text and decoded.score < LOW_SCORE)
@@ -99,6 +98,25 @@ class WhisperTranscriber:
             again = self._decoder.decode(pcm, FULL_WINDOW, language, prompt)
             decoded = max(again, decoded, key=lambda result: (not looping(result), result.score))
         return Transcript(decoded.text, decoded.language, length)
+
+    async def _transcribe_long(self, pcm: bytes, language: str | None, hints: Hints, ticket: Ticket) -> Transcript:
+        """A turn of its own for each piece: a file of five minutes does not make everybody wait."""
+        spoken, pieces = await self._in_turn(
+            ticket, lambda: self._decoder.decode_long(pcm, language, self._prompt_of(hints))
+        )
+        texts: list[str] = []
+        while (piece := await self._in_turn(ticket, lambda: next(pieces, None))) is not None:
+            texts.append(piece)
+        return Transcript(" ".join(texts).strip(), spoken, seconds(pcm))
+
+    async def _in_turn(self, ticket: Ticket, work: Callable[[], T]) -> T:
+        # Two queues with one order: on a machine with more cores than the model has workers, a run that has a core may
+        # still wait for a worker, and there too the urgent one goes first.
+        async with self._cpu.slot(ticket), self._models.slot(ticket):
+            return await self._workers.run(work)
+
+    def _prompt_of(self, hints: Hints) -> Sequence[int]:
+        return self._prompt(tuple(hints.names), tuple(hints.terms))
 
     def _make_prompt(self, names: tuple[str, ...], terms: tuple[str, ...]) -> Sequence[int]:
         phrases = prompt_words(Hints(names, terms), self._settings.prompt_tokens, self._decoder.count_tokens)

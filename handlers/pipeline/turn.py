@@ -242,15 +242,13 @@ class _Answer:
         self._floor.give()
         try:
             await asyncio.shield(self._task)
-            self._playback.complete = True
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
             await self.cancel()
-            agent = self._stages.agent
-            agent.remember(self.question, self._given, timeline, self._playback if self._spoken else None)
-            if self._spoken and not self._playback.complete:
-                agent.conversations.interrupt(self.question.conversation_id)
+            if not self._playback.complete:
+                self._remember()
+                self._stages.agent.conversations.interrupt(self.question.conversation_id)
 
     async def cancel(self) -> None:
         """Stop all work on it."""
@@ -282,6 +280,8 @@ class _Answer:
             await self._say(AnswerChunk(delta))
             self._given += delta
         await self._say(AnswerStopped())
+        if not self._spoken:
+            self._complete()
         await self._say(Answered(self._given, conversation_id))
         answered.set()
 
@@ -290,7 +290,17 @@ class _Answer:
         synthesizer = self._stages.synthesizer
         await _speak(synthesizer, self._voice, text, self._say, self._draft, self._playback, self._floor)
         await answered.wait()
+        self._complete()
         await self._say(AudioStopped())
+
+    def _complete(self) -> None:
+        """All of it is on its way: remembered before the last event, for its listener may say more at once."""
+        self._playback.complete = True
+        self._remember()
+
+    def _remember(self) -> None:
+        playback = self._playback if self._spoken else None
+        self._stages.agent.remember(self.question, self._given, self._timeline, playback)
 
     async def _say(self, event: TurnEvent) -> None:
         await self._floor.given.wait()

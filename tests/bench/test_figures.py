@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.record import TurnRecord
-from bench.summary import ratios, spread, summarise
+from bench.summary import by_route, ratios, spread, summarise
 from bench.words import normalise, number_words, word_errors
 
 
@@ -112,3 +112,13 @@ def test_an_endpoint_before_the_label_is_a_cut_off_even_when_the_transcript_is_l
     record.judge()
     assert record.server_ms == {"endpoint": -100.0, "transcript": 400.0}
     assert record.cut_off
+
+
+def test_turns_are_told_apart_by_who_answered_and_compared_on_the_same_questions() -> None:
+    local, thought = _record(300.0, timeline={"route": "skill/GetTime"}), _record(900.0, timeline={"route": "llm/x"})
+    thought.clip = "b.wav"
+    theirs = [_record(1000.0, target="chain"), _record(1200.0, target="chain", clip="b.wav")]
+    unknown = _record(5.0, clip="c.wav")
+    found = by_route([local, theirs[0], thought, theirs[1], unknown])
+    medians = {route: {name: values.median for name, values in waits.items()} for route, waits in found.items()}
+    assert medians == {"skill": {"server": 300.0, "chain": 1000.0}, "llm": {"server": 900.0, "chain": 1200.0}}

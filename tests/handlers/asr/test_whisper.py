@@ -74,6 +74,18 @@ async def test_a_recording_longer_than_whispers_window(whisper: WhisperTranscrib
     assert heard[-4:] == ["turn", "off", "the", "television"]
 
 
+async def test_a_long_recording_lets_others_in(folder: Path, speaker: Speaker, command: bytes) -> None:
+    said = speaker.say("What time is it?")
+    transcriber = WhisperTranscriber(folder, "whisper-base", AsrSettings(), Cpu(1))
+    async with asyncio.timeout(SOON):
+        file = asyncio.create_task(transcriber.transcribe(said + silence(29) + said + silence(29) + said))
+        await asyncio.sleep(0)
+        assert "kitchen" in words((await transcriber.transcribe(command)).text)
+        assert not file.done()
+        assert words((await file).text).count("time") == 3
+    await transcriber.close()
+
+
 async def test_expected_names_are_spelled_as_they_are(whisper: WhisperTranscriber, speaker: Speaker) -> None:
     said = speaker.say("Turn on the lamp of Siobhan.")
     plain = await whisper.transcribe(said)
