@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from bench.clips import REFERENCES, Clip, load_clips
 from bench.labels import LABELLERS, choose_labeller
@@ -31,7 +32,7 @@ from handlers.asr.stage import AsrSettings, EndpointSettings, Transcriber
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.audio import BYTES_PER_SECOND
 from handlers.cpu import Cpu, Ticket, Urgency
-from handlers.errors import AudioError, MeadowlarkError
+from handlers.errors import AudioError, MeadowlarkError, SettingsError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
 
@@ -200,6 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 async def run(options: argparse.Namespace) -> list[End]:
     """Simulate everything and print the tables."""
+    settings = _settings(options.set)
     _, label = choose_labeller(options.labeller)
     clips = [
         clip
@@ -214,7 +216,7 @@ async def run(options: argparse.Namespace) -> list[End]:
     detector = load_smart_turn(cpu)
     skills = Skills()
     simulation = Simulation(
-        EndpointSettings(**{name: int(value) for name, value in options.set}),
+        settings,
         Silero(),
         Ears(transcriber, detector),
         lambda text: skills.answer(text, "en", (), datetime.now(UTC)) is not None,
@@ -248,6 +250,14 @@ async def _simulate(
             pcm = with_room(piece, _SILENCE_SECONDS)
             ends += [await simulation.end(rule, piece, pcm, kind) for rule in RULES]
     return ends
+
+
+def _settings(given: Iterable[tuple[str, str]]) -> EndpointSettings:
+    try:
+        return EndpointSettings.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(f"--set {first['loc'][0]}: {first['msg']}") from None
 
 
 def table(ends: Sequence[End]) -> Iterable[str]:
@@ -287,7 +297,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--data-dir", type=Path, default=Path("data"), help="where models are kept (%(default)s)")
     add("--transcription-ms", type=float, default=170, help="what a guess takes, in audio time (%(default)s)")
     add("--detector-ms", type=float, default=25, help="what the turn detector takes (%(default)s)")
-    add("--set", nargs=2, action="append", default=[], metavar=("NAME", "MS"), help="a setting of asr.endpoint")
+    add("--set", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a setting of asr.endpoint")
     add("--json", metavar="FILE", help="write every end as JSON; it holds what was said")
     return parser.parse_args(arguments)
 

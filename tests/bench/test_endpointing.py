@@ -79,3 +79,13 @@ def test_recordings_without_texts_cannot_be_used(
     write_wav(tmp_path / "a.wav", speaker.say(TEXT))
     assert main([str(tmp_path)]) == 2
     assert "No recording has a text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", [("patience", "800"), ("patience_ms", "long"), ("patience_ms", "-1")])
+def test_a_setting_that_cannot_be_used_is_named(
+    tmp_path: Path, speaker: Speaker, data_dir: Path, capsys: pytest.CaptureFixture[str], given: tuple[str, str]
+) -> None:
+    write_wav(tmp_path / "time.wav", noise(0.5) + speaker.say(TEXT) + noise(0.5))
+    options = ["--text-reference", "name", "--data-dir", str(data_dir), "--set", *given]
+    assert main([str(tmp_path), *options]) == 2
+    assert f"--set {given[0]}:" in capsys.readouterr().err
