@@ -29,6 +29,9 @@ _SPEECH_MS = 500.0
 _CHARACTER = 7.2
 """Pixels that one takes in the list; a little more than in most fonts."""
 
+_LABEL = 110
+"""Pixels that "end of speech" takes."""
+
 _STEPS = (50, 100, 200, 250, 500, 1000, 2000, 5000)
 """Milliseconds between two lines of the scale; the first that gives at most nine is taken."""
 
@@ -163,8 +166,12 @@ def _scale(longest: float, scale: float, top: float, bottom: float) -> Iterator[
         kind = "grid" if at else "zero"
         x = _x(at, scale)
         yield f'<line class="{kind}" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}"/>'
-        label = f"{at} ms" if at else "end of speech"
-        yield f'<text class="soft" x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{label}</text>'
+        if at:
+            label, anchor = f"{at} ms", "middle"
+        else:  # beside the line, so that it is clear of the next label
+            label, anchor = "end of speech", "end" if x > _LABEL else "start"
+            x = x + 6 if x > _LABEL else _LEFT
+        yield f'<text class="soft" x="{x:.1f}" y="{bottom + 18}" text-anchor="{anchor}">{label}</text>'
 
 
 def _waiting(record: TurnRecord) -> str:

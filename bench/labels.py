@@ -21,7 +21,7 @@ _FRAME_SAMPLES = 320
 """20 ms: several periods of the lowest voice."""
 
 _RUN_FRAMES = 2
-"""Shorter than 40 ms is a click."""
+"""A single frame is a click."""
 
 _QUIETEST_DBFS = -60.0
 """Speech below this is lost in the noise of any microphone."""
@@ -64,17 +64,18 @@ def energy_label(pcm: bytes) -> float:
 
 
 def _silero() -> Label:
-    """End of the last frame that Silero takes for speech. Raises MissingExtraError."""
+    """End of the last 64 ms that Silero takes for speech. Raises MissingExtraError."""
     from handlers.asr.silero import FRAME_BYTES, Silero  # needs the server extra
 
     silero = Silero()
 
     def label(pcm: bytes) -> float:
         stream = silero.stream()
-        end = 0
+        end = run = 0
         for start in range(0, len(pcm), FRAME_BYTES):
             frame = pcm[start : start + FRAME_BYTES].ljust(FRAME_BYTES, b"\0")
-            if stream.probability(frame) >= _SPEECH_PROBABILITY:
+            run = run + 1 if stream.probability(frame) >= _SPEECH_PROBABILITY else 0
+            if run >= _RUN_FRAMES:  # a single frame is a click, as some recordings end with one
                 end = start + FRAME_BYTES
         if not end:
             raise AudioError("Silero hears no speech in the recording")

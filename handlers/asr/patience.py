@@ -31,8 +31,9 @@ _WAKE_NAMES = frozenset(
 _CALLS = frozenset({"hey", "hi", "hello", "okay", "ok", "hallo", "hola", "salut", "hej", "oye", "hé"})
 """Stand before a name."""
 
-_OPEN_END = re.compile(r"(,|-|–|—|…|\.\.+)\s*$")
-"""How Whisper writes a sentence that was broken off."""
+_OPEN_END = re.compile(r"(-|–|—|…|\.\.+)\s*$")
+"""How Whisper writes a sentence that was broken off. A comma it also writes after finished ones, where names that are
+listed in its prompt have put it in the mood."""
 
 
 class TurnDetector(Protocol):
@@ -81,7 +82,10 @@ class Patience:
             return settings.unsure_ms if short else settings.command_ms
         if short or self._is_open(said):
             return settings.patience_ms
-        if len(said) < settings.sentence_words or not finished_sound:
+        comma = guess.rstrip().endswith(",")
+        if comma and not finished_sound:
+            return settings.patience_ms
+        if comma or len(said) < settings.sentence_words or not finished_sound:
             return settings.unsure_ms
         return settings.finished_ms
 

@@ -27,6 +27,9 @@ _LONGEST = 200
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 """In a response. What is not known is left out, so that a slip in a file of one's own is not a turn that fails."""
 
+_PUNCTUATION = re.compile(r"[,;:.!?…]+(?=\s|$)|,(?=\w)")
+"""Whisper hears commas in commands ("Resume, timer."); a sentence is the same without."""
+
 _NARROW_SPACES = str.maketrans("\u202f\u00a0", "  ")
 """Babel sets them in times and dates, for the eye."""
 
@@ -63,7 +66,7 @@ class Skills:
         if len(text) > _LONGEST:
             return None
         for known in self._candidates(tag):
-            found = recognize_best(text, known.intents, language=known.tag)
+            found = recognize_best(_PUNCTUATION.sub(" ", text), known.intents, language=known.tag)
             if found is not None:
                 slots = {name: entity.text_clean for name, entity in found.entities.items()}
                 skill = found.intent.name

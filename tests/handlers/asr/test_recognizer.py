@@ -178,7 +178,7 @@ async def test_live_speech_ends_at_silence_and_was_transcribed_at_the_pause(
 
 async def test_speech_that_goes_on_discards_the_guess(watched: Watched, silero: Silero, speaker: Speaker) -> None:
     first, second = speaker.say("Turn on the light"), speaker.say("in the kitchen.")
-    audio = live(silence(0.3) + first + silence(0.5) + second)
+    audio = live(silence(0.3) + first + silence(0.3) + second)
     transcript, heard, _ = await recognize(Recognizer(watched, silero, SETTINGS), audio)
     assert words(transcript.text) == words("Turn on the light in the kitchen")
     assert heard.events == ["started", transcript.text]
