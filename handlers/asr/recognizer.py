@@ -6,17 +6,17 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from handlers.asr.endpoint import Change
+from handlers.asr.guess import Guess
 from handlers.asr.listener import Listener
 from handlers.asr.names import mend, without_wake_phrase
 from handlers.asr.patience import Patience, TurnDetector
 from handlers.asr.silero import FRAME_BYTES, Silero
 from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcriber, Transcript
 from handlers.audio import BYTES_PER_SECOND
-from handlers.cpu import Ticket, Urgency
-from handlers.errors import BusyError, RequestError
+from handlers.errors import RequestError
 from handlers.timeline import Mark, Timeline
 
 _LOGGER = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class Recognizer:
         hints = Hints(names, [*hints.terms, *self._settings.terms])
         utterance = _Utterance(
             listener=Listener(self._vad.stream(), self._settings.endpoint),
-            guess=_Guess(
+            guess=Guess(
                 self.transcriber, self._turns, language, hints, lambda text: self._mended(text, names, wake_phrase)
             ),
             patience=Patience(
@@ -131,7 +131,7 @@ class _Utterance:
     def __init__(
         self,
         listener: Listener,
-        guess: _Guess,
+        guess: Guess,
         patience: Patience,
         hearing: Hearing,
         timeline: Timeline,
@@ -259,116 +259,6 @@ class _Pace:
         if self._began is None:
             return True
         return time.monotonic() - self._began >= self._bytes / BYTES_PER_SECOND * _LIVE_SHARE
-
-
-class _Guess:
-    """At most one transcription of what was said so far, and one verdict on how it sounded."""
-
-    def __init__(
-        self,
-        transcriber: Transcriber,
-        turns: TurnDetector | None,
-        language: str | None,
-        hints: Hints,
-        mended: Callable[[str], str],
-    ) -> None:
-        self._transcriber = transcriber
-        self._turns = turns
-        self._language = language
-        self._hints = hints
-        self._mended = mended
-        self._pcm = b""
-        self._ticket = Ticket(Urgency.GUESS)
-        self._transcription: asyncio.Task[Transcript] | None = None
-        self._verdict: asyncio.Task[float] | None = None
-        self._known = 0
-        self._began = 0.0
-        self._took: float | None = None
-
-    @property
-    def begun(self) -> bool:
-        return self._transcription is not None
-
-    @property
-    def running(self) -> list[asyncio.Task[Transcript] | asyncio.Task[float]]:
-        """What is under way and will bring news."""
-        return [task for task in (self._transcription, self._verdict) if task is not None and not task.done()]
-
-    @property
-    def transcript(self) -> Transcript | None:
-        """What was said, if it is known."""
-        return _outcome(self._transcription)
-
-    @property
-    def text(self) -> str | None:
-        transcript = self.transcript
-        return None if transcript is None else transcript.text
-
-    @property
-    def complete(self) -> float | None:
-        """Probability that the speaker has finished, by the sound; None where it is not known."""
-        return _outcome(self._verdict)
-
-    @property
-    def dropped(self) -> bool:
-        """Whether the guess was not made because the processor was busy."""
-        task = self._transcription
-        return task is not None and task.done() and not task.cancelled() and isinstance(task.exception(), BusyError)
-
-    def has_news(self) -> bool:
-        """Whether something has become known since this was last asked."""
-        known = sum(1 for task in (self._transcription, self._verdict) if task is not None and task.done())
-        news = known > self._known
-        self._known = known
-        return news
-
-    async def start(self, utterance: bytes, recent: bytes) -> None:
-        """Begin to transcribe, hoping that nothing more will be said."""
-        if self._transcription is not None and utterance == self._pcm:
-            return
-        await self.discard()
-        self._pcm = utterance
-        self._ticket = Ticket(Urgency.GUESS)
-        self._began = time.monotonic()
-        self._took = None
-        self._transcription = asyncio.create_task(self._transcribe(utterance, self._ticket))
-        if self._turns is not None:
-            self._verdict = asyncio.create_task(self._turns.complete(recent, Ticket(Urgency.GUESS)))
-
-    async def discard(self) -> None:
-        """Drop the guess. One that waits for a slot never runs."""
-        tasks = [task for task in (self._transcription, self._verdict) if task is not None]
-        self._transcription = self._verdict = None
-        self._known = 0
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def commit(self, pcm: bytes) -> tuple[Transcript, float | None]:
-        """The transcript of `pcm`, and the seconds that the guess has saved, None if there was none to use."""
-        if self._transcription is not None and pcm == self._pcm and not self.dropped:
-            self._ticket.urgency = Urgency.FINAL
-            asked = time.monotonic()
-            transcript = await self._transcription
-            waited = time.monotonic() - asked
-            return transcript, max(0.0, (self._took or 0.0) - waited)
-        await self.discard()
-        return await self._transcribe(pcm, Ticket(Urgency.FINAL)), None
-
-    async def _transcribe(self, pcm: bytes, ticket: Ticket) -> Transcript:
-        transcript = await self._transcriber.transcribe(pcm, self._language, self._hints, ticket)
-        self._took = time.monotonic() - self._began
-        return Transcript(self._mended(transcript.text), transcript.language, transcript.seconds)
-
-
-T = TypeVar("T")
-
-
-def _outcome(task: asyncio.Task[T] | None) -> T | None:
-    """What a task returned; None while it runs, and when it failed."""
-    if task is None or not task.done() or task.cancelled() or task.exception() is not None:
-        return None
-    return task.result()
 
 
 def _next(audio: AsyncIterator[bytes]) -> asyncio.Task[bytes]:

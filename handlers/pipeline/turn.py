@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass
 
 from handlers.agent.agent import Agent
@@ -13,16 +13,10 @@ from handlers.agent.stage import Request
 from handlers.asr.partials import Partials
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.stage import Transcript
-from handlers.audio import BYTES_PER_SECOND, AudioFormat
-from handlers.cpu import Ticket, Urgency
-from handlers.errors import BusyError, RequestError
+from handlers.audio import BYTES_PER_SECOND
+from handlers.errors import RequestError
+from handlers.pipeline.answer import Answer, Floor, speak_text
 from handlers.pipeline.stage import (
-    AnswerChunk,
-    Answered,
-    AnswerStarted,
-    AnswerStopped,
-    AudioPiece,
-    AudioStarted,
     AudioStopped,
     Detected,
     Emit,
@@ -32,14 +26,12 @@ from handlers.pipeline.stage import (
     TranscriptChunk,
     TranscriptStarted,
     TranscriptStopped,
-    TurnEvent,
     TurnRequest,
     VoiceStarted,
     VoiceStopped,
 )
 from handlers.timeline import Mark, Timeline, recorded
-from handlers.tts.speaker import sentences, speak
-from handlers.tts.stage import TicketedSynthesizer, Voice, VoiceChoice
+from handlers.tts.stage import TicketedSynthesizer
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
 from handlers.workers import Workers
 
@@ -111,7 +103,7 @@ class _Turn:
         self._request = request
         self._emit = emit
         self._timeline = timeline
-        self._draft: _Answer | None = None
+        self._draft: Answer | None = None
         self._partials = Partials()
 
     async def run(self, audio: AsyncIterator[bytes], text: AsyncIterator[str]) -> None:
@@ -131,9 +123,9 @@ class _Turn:
             audio = _chain(rest, audio)
         if start is Stage.TTS:
             voice = self._request.voice
-            floor = _Floor()
+            floor = Floor()
             floor.give()
-            await _speak(self._stages.synthesizer, voice, text, self._emit, self._timeline, Playback(), floor)
+            await speak_text(self._stages.synthesizer, voice, text, self._emit, self._timeline, Playback(), floor)
             await self._emit(AudioStopped())
             return
         if start is Stage.HANDLE:
@@ -180,7 +172,7 @@ class _Turn:
         if self._request.end is Stage.ASR or self._stages.agent.knows(question.text, question.language):
             return  # a skill answers at once, and may act: not on a guess
         await self._drop_draft()
-        self._draft = _Answer(self._stages, self._request, question, self._emit)
+        self._draft = Answer(self._stages.agent, self._stages.synthesizer, self._request, question, self._emit)
 
     async def resumed(self, text: str) -> None:
         await self._drop_draft()
@@ -207,193 +199,13 @@ class _Turn:
         """Give the answer: the draft if it answers this question, else a new one."""
         if self._draft is None or self._draft.question != question:
             await self._drop_draft()
-            self._draft = _Answer(self._stages, self._request, question, self._emit)
+            self._draft = Answer(self._stages.agent, self._stages.synthesizer, self._request, question, self._emit)
         await self._draft.give(self._timeline)
 
     async def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None
         if draft is not None:
             await draft.cancel()
-
-
-class _Answer:
-    """An answer that is thought, written and spoken at the same time.
-
-    It starts at once, but says nothing before `give`. Until then it works ahead: the language model writes, and the
-    first sentence is made into audio.
-    """
-
-    def __init__(self, stages: Stages, request: TurnRequest, question: Request, emit: Emit) -> None:
-        self.question = question
-        self._stages = stages
-        self._voice = request.voice
-        self._spoken = request.end is Stage.TTS
-        self._emit = emit
-        self._floor = _Floor()
-        self._draft = Timeline("draft")
-        self._timeline = self._draft
-        self._given = ""
-        self._playback = Playback()
-        self._task = asyncio.create_task(self._run())
-
-    async def give(self, timeline: Timeline) -> None:
-        """Let it out, and wait until all of it is out. The conversation remembers what was given."""
-        self._timeline = timeline
-        self._floor.give()
-        try:
-            await asyncio.shield(self._task)
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        finally:
-            await self.cancel()
-            if not self._playback.complete:
-                self._remember()
-                self._stages.agent.conversations.interrupt(self.question.conversation_id)
-
-    async def cancel(self) -> None:
-        """Stop all work on it."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _run(self) -> None:
-        written: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by the length of an answer
-        to_speak: asyncio.Queue[str | None] = asyncio.Queue()
-        answered = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._think(written, to_speak))
-            group.create_task(self._write(written, answered))
-            if self._spoken:
-                group.create_task(self._speak(to_speak, answered))
-
-    async def _think(self, *outputs: asyncio.Queue[str | None]) -> None:
-        async with contextlib.aclosing(self._stages.agent.answer(self.question, self._draft)) as deltas:
-            async for delta in deltas:
-                for output in outputs:
-                    output.put_nowait(delta)
-        for output in outputs:
-            output.put_nowait(None)
-
-    async def _write(self, written: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
-        conversation_id = self.question.conversation_id
-        await self._say(AnswerStarted(conversation_id))
-        async for delta in _until_none(written):
-            await self._say(AnswerChunk(delta))
-            self._given += delta
-        await self._say(AnswerStopped())
-        if not self._spoken:
-            self._complete()
-        await self._say(Answered(self._given, conversation_id))
-        answered.set()
-
-    async def _speak(self, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
-        text = _until_none(to_speak)
-        synthesizer = self._stages.synthesizer
-        await _speak(synthesizer, self._voice, text, self._say, self._draft, self._playback, self._floor)
-        await answered.wait()
-        self._complete()
-        await self._say(AudioStopped())
-
-    def _complete(self) -> None:
-        """All of it is on its way: remembered before the last event, for its listener may say more at once."""
-        self._playback.complete = True
-        self._remember()
-
-    def _remember(self) -> None:
-        playback = self._playback if self._spoken else None
-        self._stages.agent.remember(self.question, self._given, self._timeline, playback)
-
-    async def _say(self, event: TurnEvent) -> None:
-        await self._floor.given.wait()
-        self._timeline.take_over(self._draft, not_before=Mark.TRANSCRIPT)
-        await self._emit(event)
-
-
-class _Floor:
-    """Whether an answer may be heard, and how urgent its audio is: a draft's is a guess."""
-
-    def __init__(self) -> None:
-        self.given = asyncio.Event()
-        self.ticket = Ticket(Urgency.GUESS)
-
-    def give(self) -> None:
-        """The speaker has finished: somebody waits for this answer."""
-        self.ticket.urgency = Urgency.VOICE
-        self.given.set()
-
-
-async def _speak(
-    synthesizer: TicketedSynthesizer,
-    voice: VoiceChoice,
-    text: AsyncIterator[str],
-    emit: Emit,
-    timeline: Timeline,
-    playback: Playback,
-    floor: _Floor,
-) -> None:
-    """Speak a text while it is written; all but the event that ends the audio."""
-    audio_format = synthesizer.format(voice)
-    metered = _Metered(synthesizer, playback, timeline, floor)
-    async with contextlib.aclosing(speak(sentences(text, voice.language), metered, voice)) as audio:
-        async for pcm in audio:
-            if playback.began is None:
-                await emit(AudioStarted(audio_format))
-                timeline.mark(Mark.FIRST_AUDIO)
-                playback.begin()
-            await emit(AudioPiece(pcm, audio_format))
-    if playback.began is None:  # nothing in the answer can be spoken
-        await emit(AudioStarted(audio_format))
-
-
-class _Metered:
-    """A synthesizer that keeps account of how long each sentence sounds."""
-
-    def __init__(self, synthesizer: TicketedSynthesizer, playback: Playback, timeline: Timeline, floor: _Floor) -> None:
-        self._synthesizer = synthesizer
-        self._playback = playback
-        self._timeline = timeline
-        self._floor = floor
-
-    @property
-    def voices(self) -> Sequence[Voice]:
-        return self._synthesizer.voices
-
-    def choose(self, name: str | None = None, language: str | None = None, speaker: str | None = None) -> VoiceChoice:
-        return self._synthesizer.choose(name, language, speaker)
-
-    def format(self, choice: VoiceChoice) -> AudioFormat:
-        return self._synthesizer.format(choice)
-
-    async def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
-        self._timeline.mark(Mark.FIRST_SENTENCE)
-        self._playback.sentence(text)
-        bytes_per_second = self.format(choice).bytes_per_second
-        async with contextlib.aclosing(self._made(text, choice)) as audio:
-            async for pcm in audio:
-                self._playback.sounds(len(pcm) / bytes_per_second)
-                yield pcm
-
-    async def _made(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
-        """The audio; that of a draft for which the processor is too busy is made when it is wanted."""
-        try:
-            async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
-                async for pcm in audio:
-                    yield pcm
-            return
-        except BusyError:
-            if self._floor.given.is_set():
-                raise
-        await self._floor.given.wait()
-        async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
-            async for pcm in audio:
-                yield pcm
-
-    async def close(self) -> None:
-        """The synthesizer belongs to somebody else."""
-
-
-async def _until_none(queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:
-    while (item := await queue.get()) is not None:
-        yield item
 
 
 async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

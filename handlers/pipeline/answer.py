@@ -1,0 +1,212 @@
+"""One answer: thought, written and spoken at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+from handlers.agent.agent import Agent
+from handlers.agent.heard import Playback
+from handlers.agent.stage import Request
+from handlers.audio import AudioFormat
+from handlers.cpu import Ticket, Urgency
+from handlers.errors import BusyError
+from handlers.pipeline.stage import (
+    AnswerChunk,
+    Answered,
+    AnswerStarted,
+    AnswerStopped,
+    AudioPiece,
+    AudioStarted,
+    AudioStopped,
+    Emit,
+    Stage,
+    TurnEvent,
+    TurnRequest,
+)
+from handlers.timeline import Mark, Timeline
+from handlers.tts.speaker import sentences, speak
+from handlers.tts.stage import TicketedSynthesizer, Voice, VoiceChoice
+
+
+class Answer:
+    """An answer that is thought, written and spoken at the same time.
+
+    It starts at once, but says nothing before `give`. Until then it works ahead: the language model writes, and the
+    first sentence is made into audio.
+    """
+
+    def __init__(
+        self, agent: Agent, synthesizer: TicketedSynthesizer, request: TurnRequest, question: Request, emit: Emit
+    ) -> None:
+        self.question = question
+        self._agent = agent
+        self._synthesizer = synthesizer
+        self._voice = request.voice
+        self._spoken = request.end is Stage.TTS
+        self._emit = emit
+        self._floor = Floor()
+        self._draft = Timeline("draft")
+        self._timeline = self._draft
+        self._given = ""
+        self._playback = Playback()
+        self._task = asyncio.create_task(self._run())
+
+    async def give(self, timeline: Timeline) -> None:
+        """Let it out, and wait until all of it is out. The conversation remembers what was given."""
+        self._timeline = timeline
+        self._floor.give()
+        try:
+            await asyncio.shield(self._task)
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        finally:
+            await self.cancel()
+            if not self._playback.complete:
+                self._remember()
+                self._agent.conversations.interrupt(self.question.conversation_id)
+
+    async def cancel(self) -> None:
+        """Stop all work on it."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        written: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by the length of an answer
+        to_speak: asyncio.Queue[str | None] = asyncio.Queue()
+        answered = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._think(written, to_speak))
+            group.create_task(self._write(written, answered))
+            if self._spoken:
+                group.create_task(self._speak(to_speak, answered))
+
+    async def _think(self, *outputs: asyncio.Queue[str | None]) -> None:
+        async with contextlib.aclosing(self._agent.answer(self.question, self._draft)) as deltas:
+            async for delta in deltas:
+                for output in outputs:
+                    output.put_nowait(delta)
+        for output in outputs:
+            output.put_nowait(None)
+
+    async def _write(self, written: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
+        conversation_id = self.question.conversation_id
+        await self._say(AnswerStarted(conversation_id))
+        async for delta in _until_none(written):
+            await self._say(AnswerChunk(delta))
+            self._given += delta
+        await self._say(AnswerStopped())
+        if not self._spoken:
+            self._complete()
+        await self._say(Answered(self._given, conversation_id))
+        answered.set()
+
+    async def _speak(self, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
+        text = _until_none(to_speak)
+        await speak_text(self._synthesizer, self._voice, text, self._say, self._draft, self._playback, self._floor)
+        await answered.wait()
+        self._complete()
+        await self._say(AudioStopped())
+
+    def _complete(self) -> None:
+        """All of it is on its way: remembered before the last event, for its listener may say more at once."""
+        self._playback.complete = True
+        self._remember()
+
+    def _remember(self) -> None:
+        playback = self._playback if self._spoken else None
+        self._agent.remember(self.question, self._given, self._timeline, playback)
+
+    async def _say(self, event: TurnEvent) -> None:
+        await self._floor.given.wait()
+        self._timeline.take_over(self._draft, not_before=Mark.TRANSCRIPT)
+        await self._emit(event)
+
+
+class Floor:
+    """Whether an answer may be heard, and how urgent its audio is: a draft's is a guess."""
+
+    def __init__(self) -> None:
+        self.given = asyncio.Event()
+        self.ticket = Ticket(Urgency.GUESS)
+
+    def give(self) -> None:
+        """The speaker has finished: somebody waits for this answer."""
+        self.ticket.urgency = Urgency.VOICE
+        self.given.set()
+
+
+async def speak_text(
+    synthesizer: TicketedSynthesizer,
+    voice: VoiceChoice,
+    text: AsyncIterator[str],
+    emit: Emit,
+    timeline: Timeline,
+    playback: Playback,
+    floor: Floor,
+) -> None:
+    """Speak a text while it is written; all but the event that ends the audio."""
+    audio_format = synthesizer.format(voice)
+    metered = _Metered(synthesizer, playback, timeline, floor)
+    async with contextlib.aclosing(speak(sentences(text, voice.language), metered, voice)) as audio:
+        async for pcm in audio:
+            if playback.began is None:
+                await emit(AudioStarted(audio_format))
+                timeline.mark(Mark.FIRST_AUDIO)
+                playback.begin()
+            await emit(AudioPiece(pcm, audio_format))
+    if playback.began is None:  # nothing in the answer can be spoken
+        await emit(AudioStarted(audio_format))
+
+
+class _Metered:
+    """A synthesizer that keeps account of how long each sentence sounds."""
+
+    def __init__(self, synthesizer: TicketedSynthesizer, playback: Playback, timeline: Timeline, floor: Floor) -> None:
+        self._synthesizer = synthesizer
+        self._playback = playback
+        self._timeline = timeline
+        self._floor = floor
+
+    @property
+    def voices(self) -> Sequence[Voice]:
+        return self._synthesizer.voices
+
+    def choose(self, name: str | None = None, language: str | None = None, speaker: str | None = None) -> VoiceChoice:
+        return self._synthesizer.choose(name, language, speaker)
+
+    def format(self, choice: VoiceChoice) -> AudioFormat:
+        return self._synthesizer.format(choice)
+
+    async def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
+        self._timeline.mark(Mark.FIRST_SENTENCE)
+        self._playback.sentence(text)
+        bytes_per_second = self.format(choice).bytes_per_second
+        async with contextlib.aclosing(self._made(text, choice)) as audio:
+            async for pcm in audio:
+                self._playback.sounds(len(pcm) / bytes_per_second)
+                yield pcm
+
+    async def _made(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
+        """The audio; that of a draft for which the processor is too busy is made when it is wanted."""
+        try:
+            async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
+                async for pcm in audio:
+                    yield pcm
+            return
+        except BusyError:
+            if self._floor.given.is_set():
+                raise
+        await self._floor.given.wait()
+        async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
+            async for pcm in audio:
+                yield pcm
+
+    async def close(self) -> None:
+        """The synthesizer belongs to somebody else."""
+
+
+async def _until_none(queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:
+    while (item := await queue.get()) is not None:
+        yield item
