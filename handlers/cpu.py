@@ -33,11 +33,41 @@ class Urgency(IntEnum):
     """Perhaps of use."""
 
 
-@dataclass(eq=False)
 class Ticket:
-    """One run's place in the queue. Raise its urgency while it waits when a guess becomes what is waited for."""
+    """One run's place in the queue.
 
-    urgency: Urgency
+    Raise its urgency while it waits when a guess becomes what is waited for. A run that several wait for is as urgent
+    as the most urgent of them: let it `join` their tickets.
+    """
+
+    def __init__(self, urgency: Urgency) -> None:
+        self._urgency = urgency
+        self._joined: list[Ticket] = []
+
+    @property
+    def urgency(self) -> Urgency:
+        return min([self._urgency, *(ticket.urgency for ticket in self._joined)])
+
+    @urgency.setter
+    def urgency(self, urgency: Urgency) -> None:
+        self._urgency = urgency
+
+    def join(self, ticket: Ticket) -> None:
+        """Be as urgent as `ticket` from now on, also when that is raised later."""
+        self._joined.append(ticket)
+
+    def leave(self, ticket: Ticket) -> None:
+        """Whoever holds `ticket` waits no longer."""
+        self._joined.remove(ticket)
+
+
+@dataclass(eq=False)
+class _Place:
+    """One run that waits."""
+
+    ticket: Ticket
+    cores: int
+    granted: asyncio.Future[None]
 
 
 class Cpu:
@@ -46,7 +76,7 @@ class Cpu:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._free = slots
-        self._waiting: list[tuple[Ticket, asyncio.Future[None]]] = []
+        self._waiting: list[_Place] = []
 
     @property
     def waiting(self) -> int:
@@ -54,42 +84,53 @@ class Cpu:
         return len(self._waiting)
 
     @contextlib.asynccontextmanager
-    async def slot(self, ticket: Ticket) -> AsyncGenerator[None, None]:
-        """Hold a slot for the length of a `with` block.
+    async def slot(self, ticket: Ticket, cores: int = 1) -> AsyncGenerator[None, None]:
+        """Hold the slots of a run on `cores` threads for the length of a `with` block.
 
         Raises BusyError at once when too many wait; for guesses that is soon, so that they are dropped first.
         """
-        await self._acquire(ticket)
+        cores = min(cores, self._slots)
+        await self._acquire(ticket, cores)
         try:
             yield
         finally:
-            self._release()
+            self._release(cores)
 
-    async def _acquire(self, ticket: Ticket) -> None:
-        if self._free:
-            self._free -= 1
+    async def _acquire(self, ticket: Ticket, cores: int) -> None:
+        if self._free >= cores and not any(_waits(place) for place in self._waiting):
+            self._free -= cores
             return
         limit = self._slots * _GUESSES_WAITING if ticket.urgency is Urgency.GUESS else _WAITING
         if len(self._waiting) >= limit:
             raise BusyError(f"{len(self._waiting)} runs wait for the processor; try again in a moment")
-        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        place = (ticket, granted)
+        place = _Place(ticket, cores, asyncio.get_running_loop().create_future())
         self._waiting.append(place)
+        self._grant()
         try:
-            await granted
+            await place.granted
         except asyncio.CancelledError:
             if place in self._waiting:
                 self._waiting.remove(place)
+                self._grant()  # it may have stood before others that fit
             else:  # granted at the same moment
-                self._release()
+                self._release(cores)
             raise
 
-    def _release(self) -> None:
-        # A cancelled task takes its place away when it next runs, which may be after this.
-        waiting = [place for place in self._waiting if not place[1].cancelled()]
-        if not waiting:
-            self._free += 1
-            return
-        first = min(waiting, key=lambda place: place[0].urgency)  # the first of the most urgent
-        self._waiting.remove(first)
-        first[1].set_result(None)
+    def _release(self, cores: int) -> None:
+        self._free += cores
+        self._grant()
+
+    def _grant(self) -> None:
+        """Let the most urgent runs go, in their order. What does not fit yet is not overtaken, or it would starve."""
+        while waiting := [place for place in self._waiting if _waits(place)]:
+            first = min(waiting, key=lambda place: place.ticket.urgency)
+            if first.cores > self._free:
+                return
+            self._free -= first.cores
+            self._waiting.remove(first)
+            first.granted.set_result(None)
+
+
+def _waits(place: _Place) -> bool:
+    """A cancelled task takes its place away when it next runs, which may be later than this."""
+    return not place.granted.cancelled()

@@ -19,7 +19,7 @@ from handlers.timeline import Mark, Timeline
 
 _LOGGER = logging.getLogger(__name__)
 
-_NOBODY = "none"
+NOBODY = "none"
 """The route of a turn for which no language model answered."""
 
 
@@ -41,6 +41,7 @@ class Agent:
         """`models` are tried in this order."""
         self.models = models
         self.language = settings.language
+        self.longest_question = settings.longest_question
         self._skills = skills
         self._settings = settings
         self._now = now
@@ -60,7 +61,7 @@ class Agent:
     def remember(self, request: Request, answer: str, timeline: Timeline, playback: Playback | None = None) -> None:
         """Keep a turn in its conversation: the answer as far as it was given."""
         answer = answer.strip()
-        if answer and timeline.route != _NOBODY:  # an apology would only teach the model to apologise
+        if answer and timeline.route != NOBODY:  # an apology would only teach the model to apologise
             self.conversations.add(request.conversation_id, Turn(request.text, answer, playback))
 
     def knows(self, text: str, language: str) -> bool:
@@ -126,7 +127,7 @@ class Agent:
             else:
                 self._note_success(model)
                 return
-        timeline.route = _NOBODY
+        timeline.route = NOBODY
         yield self._skills.sentence("NoModel", request.language)
 
     def _note_failure(self, model: LanguageModel, error: EngineError) -> None:

@@ -55,10 +55,11 @@ class Conversations:
         while len(self._by_id) > _MAX_CONVERSATIONS:
             self._by_id.popitem(last=False)
 
-    def interrupt(self, conversation_id: str, played: float | None = None) -> None:
-        """Keep of the last answer only what was heard: `played` seconds of it, else as much as time allowed.
+    def interrupt(self, conversation_id: str) -> None:
+        """Keep of the last answer only what was heard: what the satellite reported, else as much as time allowed.
 
-        An answer that was heard to its end, or was never spoken, stays as it is.
+        An answer that was heard to its end, or was never spoken, stays as it is. Either way it is settled: nothing that
+        comes later changes it.
         """
         conversation = self._by_id.get(conversation_id)
         if conversation is None or not conversation.turns:
@@ -66,8 +67,9 @@ class Conversations:
         last = conversation.turns[-1]
         if last.playback is None:
             return
-        seconds = last.playback.possible_seconds if played is None else min(played, last.playback.seconds)
+        seconds = last.playback.possible_seconds
         if last.playback.complete and seconds >= last.playback.seconds:
+            conversation.turns[-1] = Turn(last.question, last.answer)
             return
         heard = last.playback.heard(seconds)
         if heard:
@@ -75,12 +77,14 @@ class Conversations:
         else:
             conversation.turns.pop()
 
-    def played(self, conversation_id: str) -> None:
-        """The last answer was heard to its end."""
+    def report(self, conversation_id: str, played: float) -> None:
+        """The satellite says how many seconds of the last answer it has played; infinite is all of it."""
         conversation = self._by_id.get(conversation_id)
         if conversation is not None and conversation.turns:
-            last = conversation.turns[-1]
-            conversation.turns[-1] = Turn(last.question, last.answer)
+            playback = conversation.turns[-1].playback
+            if playback is not None:
+                playback.reported = played
+            self.interrupt(conversation_id)
 
     def _forget(self) -> None:
         """Drop the words of conversations that are over."""

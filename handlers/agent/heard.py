@@ -20,6 +20,8 @@ class Playback:
     """When the first audio left, on the monotonic clock; it cannot have been heard earlier."""
     complete: bool = False
     """Whether all of the answer has left."""
+    reported: float | None = None
+    """Seconds that the satellite says it has played; it knows better than the clock."""
 
     def sentence(self, text: str) -> None:
         """The audio that follows is this sentence's."""
@@ -43,6 +45,8 @@ class Playback:
     @property
     def possible_seconds(self) -> float:
         """The most that can have been heard by now."""
+        if self.reported is not None:
+            return min(self.seconds, self.reported)
         return 0.0 if self.began is None else min(self.seconds, time.monotonic() - self.began)
 
     def heard(self, seconds: float) -> str:

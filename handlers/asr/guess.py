@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from handlers.asr.patience import TurnDetector
 from handlers.asr.stage import Hints, Transcriber, Transcript
 from handlers.cpu import Ticket, Urgency
-from handlers.errors import BusyError
+from handlers.errors import BusyError, EngineError
 
 T = TypeVar("T")
 
@@ -36,8 +38,6 @@ class Guess:
         self._transcription: asyncio.Task[Transcript] | None = None
         self._verdict: asyncio.Task[float] | None = None
         self._known = 0
-        self._began = 0.0
-        self._took: float | None = None
 
     @property
     def begun(self) -> bool:
@@ -83,8 +83,6 @@ class Guess:
         await self.discard()
         self._pcm = utterance
         self._ticket = Ticket(Urgency.GUESS)
-        self._began = time.monotonic()
-        self._took = None
         self._transcription = asyncio.create_task(self._transcribe(utterance, self._ticket))
         if self._turns is not None:
             self._verdict = asyncio.create_task(self._turns.complete(recent, Ticket(Urgency.GUESS)))
@@ -103,16 +101,15 @@ class Guess:
         if self._transcription is not None and pcm == self._pcm and not self.dropped:
             self._ticket.urgency = Urgency.FINAL
             asked = time.monotonic()
-            transcript = await self._transcription
-            waited = time.monotonic() - asked
-            return transcript, max(0.0, (self._took or 0.0) - waited)
+            with contextlib.suppress(EngineError):  # a guess may fail, or be refused at the last moment
+                transcript = await self._transcription
+                return transcript, max(0.0, transcript.took - (time.monotonic() - asked))
         await self.discard()
         return await self._transcribe(pcm, Ticket(Urgency.FINAL)), None
 
     async def _transcribe(self, pcm: bytes, ticket: Ticket) -> Transcript:
         transcript = await self._transcriber.transcribe(pcm, self._language, self._hints, ticket)
-        self._took = time.monotonic() - self._began
-        return Transcript(self._mended(transcript.text), transcript.language, transcript.seconds)
+        return replace(transcript, text=self._mended(transcript.text))
 
 
 def _outcome(task: asyncio.Task[T] | None) -> T | None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from wyoming.asr import Transcribe, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.asr import Transcript as TranscriptEvent
-from wyoming.audio import AudioStart
+from wyoming.audio import AudioStart, AudioStop
 from wyoming.event import Event
 
 from handlers import language
@@ -50,6 +50,9 @@ class AsrHandler:
         if Transcribe.is_type(event.type):
             self._configure(event)
             return
+        idle = self._input is None or self._input.ended
+        if idle and AudioStop.is_type(event.type):
+            return  # the end of nothing
         if self._input is None or (self._input.ended and AudioStart.is_type(event.type)):
             self._input = AudioInput()
             self._task = self._connection.start(self._transcribe(self._input, self._task), "asr")

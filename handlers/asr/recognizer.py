@@ -147,6 +147,7 @@ class _Utterance:
         self._pace = _Pace()
         self._stall = _STALL_SECONDS
         self._offered = False
+        self._last_speech = time.monotonic()
 
     async def listen(self, audio: AsyncIterator[bytes]) -> None:
         """Take audio until the end of the utterance, or of the audio. Two things may end it: silence, or a guess."""
@@ -173,10 +174,13 @@ class _Utterance:
     async def commit(self) -> Transcript:
         """The transcript of the whole utterance: the guess if it was made on the same audio, else a run of its own."""
         timeline = self._timeline
-        # Audio time is clock time only while somebody speaks live: that of a file would end before it began.
-        ended = time.monotonic() - self.listener.silence_seconds
+        # Audio time is clock time only while somebody speaks live: that of a file would end before it began, and that
+        # of a microphone that stopped long after.
+        ended = min(time.monotonic() - self.listener.silence_seconds, self._last_speech)
         timeline.mark(Mark.SPEECH_END, max(ended, timeline.marks[Mark.SPEECH_START]))
         timeline.mark(Mark.ENDPOINT)
+        if self.guess.dropped:
+            timeline.guesses_dropped += 1
         transcript, saved = await self.guess.commit(self.listener.utterance())
         timeline.mark(Mark.TRANSCRIPT)
         if saved is not None:
@@ -186,9 +190,13 @@ class _Utterance:
 
     async def _take(self, pcm: bytes) -> bool:
         """Take one chunk; returns whether the utterance ended in it."""
+        arrived = time.monotonic()
         self._pace.arrived(len(pcm))
         for start in range(0, len(pcm), FRAME_BYTES):
-            for change in self.listener.feed(pcm[start : start + FRAME_BYTES]):
+            changes = self.listener.feed(pcm[start : start + FRAME_BYTES])
+            if self.listener.heard and not self.listener.silence_ms:
+                self._last_speech = arrived
+            for change in changes:
                 if await self._change(change):
                     return True
             await asyncio.sleep(0)  # a client may send half a minute in one chunk: others have their turn

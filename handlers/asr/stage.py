@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, StringConstraints
@@ -124,6 +124,9 @@ class Transcript:
 
     seconds: float
     """Length of the audio that was transcribed."""
+
+    took: float = field(default=0.0, compare=False)
+    """Seconds of computing, without any waiting for the processor."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -61,7 +62,7 @@ class WhisperTranscriber:
             )
         self._prompt = lru_cache(_PROMPTS)(self._make_prompt)
         self._workers = Workers("whisper", workers, _WAITING_RUNS)
-        self._models = Cpu(workers)
+        self._threads = threads
         self._warm_up(workers)
 
     async def transcribe(
@@ -92,6 +93,7 @@ class WhisperTranscriber:
 
     def _run(self, pcm: bytes, language: str | None, hints: Hints) -> Transcript:
         """The same bytes, language and hints always give the same text: a guess is as good as the final run."""
+        began = time.monotonic()
         length = seconds(pcm)
         if length < _SHORTEST_SECONDS:
             return Transcript("", language or self.languages[0], length)
@@ -102,7 +104,7 @@ class WhisperTranscriber:
         if window < FULL_WINDOW and doubtful:
             again = self._decoder.decode(pcm, FULL_WINDOW, language, prompt)
             decoded = max(again, decoded, key=lambda result: (not looping(result), result.score))
-        return Transcript(decoded.text, decoded.language, length)
+        return Transcript(decoded.text, decoded.language, length, took=time.monotonic() - began)
 
     async def _transcribe_long(self, pcm: bytes, language: str | None, hints: Hints, ticket: Ticket) -> Transcript:
         """A turn of its own for each piece: a file of five minutes does not make everybody wait."""
@@ -115,9 +117,7 @@ class WhisperTranscriber:
         return Transcript(" ".join(texts).strip(), spoken, seconds(pcm))
 
     async def _in_turn(self, ticket: Ticket, work: Callable[[], T]) -> T:
-        # Two queues with one order: on a machine with more cores than the model has workers, a run that has a core may
-        # still wait for a worker, and there too the urgent one goes first.
-        async with self._cpu.slot(ticket), self._models.slot(ticket):
+        async with self._cpu.slot(ticket, self._threads):
             return await self._workers.run(work)
 
     def _prompt_of(self, hints: Hints) -> Sequence[int]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
-from handlers.agent.agent import Agent
+from handlers.agent.agent import NOBODY, Agent
 from handlers.agent.heard import Playback
 from handlers.agent.stage import Request
 from handlers.audio import AudioFormat
@@ -21,6 +21,7 @@ from handlers.pipeline.stage import (
     AudioStarted,
     AudioStopped,
     Emit,
+    Feedback,
     Stage,
     TurnEvent,
     TurnRequest,
@@ -49,23 +50,32 @@ class Answer:
         self._floor = Floor()
         self._draft = Timeline("draft")
         self._timeline = self._draft
+        self._feedback = Feedback()
         self._given = ""
         self._playback = Playback()
         self._task = asyncio.create_task(self._run())
 
-    async def give(self, timeline: Timeline) -> None:
-        """Let it out, and wait until all of it is out. The conversation remembers what was given."""
+    @property
+    def apologises(self) -> bool:
+        """No language model could be had for the draft; when it is wanted, one may be."""
+        return self._draft.route == NOBODY
+
+    async def give(self, timeline: Timeline, feedback: Feedback) -> None:
+        """Let it out, and wait until all of it is out. The conversation remembers what was heard."""
         self._timeline = timeline
+        self._feedback = feedback
         self._floor.give()
         try:
             await asyncio.shield(self._task)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         finally:
-            await self.cancel()
-            if not self._playback.complete:
-                self._remember()
-                self._agent.conversations.interrupt(self.question.conversation_id)
+            try:
+                await self.cancel()
+            finally:
+                if not self._playback.complete:
+                    self._remember()
+                    self._agent.conversations.interrupt(self.question.conversation_id)
 
     async def cancel(self) -> None:
         """Stop all work on it."""
@@ -115,8 +125,10 @@ class Answer:
         self._remember()
 
     def _remember(self) -> None:
+        self._playback.reported = self._feedback.played
         playback = self._playback if self._spoken else None
         self._agent.remember(self.question, self._given, self._timeline, playback)
+        self._feedback.remembered = True
 
     async def _say(self, event: TurnEvent) -> None:
         await self._floor.given.wait()
@@ -189,16 +201,16 @@ class _Metered:
                 yield pcm
 
     async def _made(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
-        """The audio; that of a draft for which the processor is too busy is made when it is wanted."""
-        try:
-            async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
-                async for pcm in audio:
+        """The audio. A draft's is made whole before any is given out; where the processor is too busy for it, later."""
+        if not self._floor.given.is_set():
+            try:
+                drafted = [pcm async for pcm in self._synthesizer.synthesize(text, choice, self._floor.ticket)]
+            except BusyError:
+                await self._floor.given.wait()
+            else:
+                for pcm in drafted:
                     yield pcm
-            return
-        except BusyError:
-            if self._floor.given.is_set():
-                raise
-        await self._floor.given.wait()
+                return
         async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
             async for pcm in audio:
                 yield pcm

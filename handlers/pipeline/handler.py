@@ -7,6 +7,8 @@ Beyond the protocol's fields, `run-pipeline` takes `context` (`conversation_id`,
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 from uuid import uuid4
 
 from wyoming.asr import Transcript, TranscriptStart, TranscriptStop
@@ -37,6 +39,7 @@ from handlers.pipeline.stage import (
     AudioStarted,
     AudioStopped,
     Detected,
+    Feedback,
     NotDetected,
     Stage,
     Transcribed,
@@ -60,6 +63,12 @@ _STAGES = {"wake": Stage.WAKE, "asr": Stage.ASR, "handle": Stage.HANDLE, "tts": 
 _MAX_WAKE_WORDS = 64
 _MAX_WAKE_WORD = 100
 
+_DAY_SECONDS = 86_400
+"""No answer is longer."""
+
+_REPLACED_SECONDS = 0.5
+"""For the last word to a client whose turn was taken over; its successor waits for it."""
+
 
 class PipelineHandler:
     """One connection's turns, one at a time; a new `run-pipeline` cancels the turn before it."""
@@ -73,6 +82,8 @@ class PipelineHandler:
         self._audio_open = False
         self._audio_stopped = False
         self._conversation_id = ""
+        self._feedback = Feedback()
+        self._streaming = False
         self._text: TextInput | None = None
         self._start_stage = Stage.TTS
 
@@ -113,25 +124,28 @@ class PipelineHandler:
         self._audio_open = False
         self._audio_stopped = False
         self._conversation_id = request.conversation_id
+        self._feedback = Feedback()
+        self._streaming = False
         self._text = TextInput(self._longest_text)
         announced = fields.optional_text(event, "announce_text")
         if announced and request.start is Stage.TTS:
             self._text.put(announced)
             self._text.end()
-        self._task = self._connection.start(self._turn(request, self._audio, self._text, before), "turn")
+        turn = self._turn(request, self._audio, self._text, self._feedback, before)
+        self._task = self._connection.start(turn, "turn")
 
     def _note_played(self, event: Event) -> None:
         """The satellite has played the answer: all of it, or `seconds` of it when it was interrupted."""
-        if not self._conversation_id:
-            return
         seconds = event.data.get("seconds")
-        conversations = self._pipeline.stages.agent.conversations
         if seconds is None:
-            conversations.played(self._conversation_id)
-        elif isinstance(seconds, int | float) and not isinstance(seconds, bool):
-            conversations.interrupt(self._conversation_id, max(0.0, float(seconds)))
+            played = math.inf
+        elif isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < _DAY_SECONDS:
+            played = float(seconds)
         else:
-            raise RequestError("bad-event", "'seconds' of the event 'played' is not a number")
+            raise RequestError("bad-event", "'seconds' of the event 'played' is not a number of seconds")
+        self._feedback.played = played
+        if self._feedback.remembered:
+            self._pipeline.stages.agent.conversations.report(self._conversation_id, played)
 
     async def _take_audio(self, event: Event) -> None:
         no_more = self._audio_stopped or self._start_stage not in (Stage.WAKE, Stage.ASR)
@@ -153,13 +167,32 @@ class PipelineHandler:
     def _take_text(self, event: Event) -> None:
         if self._text is None:
             return
-        if not SynthesizeStart.is_type(event.type) and not SynthesizeStop.is_type(event.type):
-            self._text.put(fields.text(event, "text", limit=self._longest_text))
-        if Transcript.is_type(event.type) or SynthesizeStop.is_type(event.type) or Synthesize.is_type(event.type):
+        if SynthesizeStart.is_type(event.type):
+            self._streaming = True
+        elif SynthesizeStop.is_type(event.type):
             self._text.end()
+        elif not (self._streaming and Synthesize.is_type(event.type)):  # inside a stream it is the same text again
+            self._put_text(event, self._text)
+
+    def _put_text(self, event: Event, text: TextInput) -> None:
+        question = Transcript.is_type(event.type)
+        limit = self._pipeline.stages.agent.longest_question if question else self._longest_text
+        try:
+            text.put(fields.text(event, "text", limit=limit))
+        except RequestError:  # nothing can come of this turn any more
+            if self._task is not None:
+                self._task.cancel()
+            raise
+        if not SynthesizeChunk.is_type(event.type):
+            text.end()
 
     async def _turn(
-        self, request: TurnRequest, audio: AudioInput, text: TextInput, before: asyncio.Task[None] | None
+        self,
+        request: TurnRequest,
+        audio: AudioInput,
+        text: TextInput,
+        feedback: Feedback,
+        before: asyncio.Task[None] | None,
     ) -> None:
         if before is not None:
             await asyncio.wait([before])
@@ -167,19 +200,32 @@ class PipelineHandler:
 
         async def emit(event: TurnEvent) -> None:
             wyoming = to_wyoming(event)
+            if isinstance(event, VoiceStopped):
+                audio.close()  # the rest of a microphone that stays open is dropped, not waited for
             if isinstance(event, LAST_EVENTS[request.end]):
                 timeline.finish(Outcome.COMPLETED)
                 wyoming.data["timeline"] = timeline.as_dict()
             await self._connection.send(wyoming)
 
         try:
-            await self._pipeline.run(request, audio.chunks(), text.pieces(), emit, timeline)
+            await self._pipeline.run(request, audio.chunks(), text.pieces(), emit, timeline, feedback)
         except MeadowlarkError as error:
             answer = Error(text=str(error), code=error.code).event()
             answer.data["timeline"] = timeline.as_dict()
             await self._connection.send(answer)
+        except asyncio.CancelledError:
+            if feedback.replaced:
+                await self._say_replaced()
+            raise
         finally:
             audio.close()
+
+    async def _say_replaced(self) -> None:
+        """Tell a client that still waits for the rest of its turn."""
+        error = Error(text="Another turn has begun for the same satellite_id", code="replaced")
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(_REPLACED_SECONDS):
+                await self._connection.send(error.event())
 
 
 def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:

@@ -38,6 +38,18 @@ class TurnRequest:
     satellite_id: str = ""
 
 
+@dataclass
+class Feedback:
+    """What becomes known of a turn from outside while it runs."""
+
+    played: float | None = None
+    """Seconds of the answer that the satellite has played; infinite for all of it, None while it has not said."""
+    remembered: bool = False
+    """The answer is in the conversation."""
+    replaced: bool = False
+    """Another connection has begun a turn for the same satellite."""
+
+
 @dataclass(frozen=True)
 class Detected:
     """A wake word was heard."""

@@ -13,13 +13,14 @@ from handlers.agent.stage import Request
 from handlers.asr.partials import Partials
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.stage import Transcript
-from handlers.audio import BYTES_PER_SECOND
+from handlers.audio import RATE
 from handlers.errors import RequestError
 from handlers.pipeline.answer import Answer, Floor, speak_text
 from handlers.pipeline.stage import (
     AudioStopped,
     Detected,
     Emit,
+    Feedback,
     NotDetected,
     Stage,
     Transcribed,
@@ -55,7 +56,7 @@ class Pipeline:
         """`on_timeline` is told of every turn when it ends, however it ends."""
         self.stages = stages
         self._on_timeline = on_timeline
-        self._turns: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[str, tuple[asyncio.Task[None], Feedback]] = {}
 
     async def run(
         self,
@@ -64,6 +65,7 @@ class Pipeline:
         text: AsyncIterator[str],
         emit: Emit,
         timeline: Timeline,
+        feedback: Feedback,
     ) -> None:
         """One turn, as the caller's task. Reads `audio` when it starts with WAKE or ASR, else `text`.
 
@@ -71,38 +73,55 @@ class Pipeline:
         answer that still sounds the conversation keeps only what was heard. Raises RequestError when there is no
         speech, and whatever an engine raises.
         """
-        async with self._floor(request.satellite_id):
+        async with self._floor(request.satellite_id, feedback):
             self.stages.agent.conversations.interrupt(request.conversation_id)
             with recorded(timeline, self._on_timeline):
-                await _Turn(self.stages, request, emit, timeline).run(audio, text)
+                await _Turn(self.stages, request, emit, timeline, feedback).run(audio, text)
 
     @contextlib.asynccontextmanager
-    async def _floor(self, satellite_id: str) -> AsyncGenerator[None, None]:
+    async def _floor(self, satellite_id: str, feedback: Feedback) -> AsyncGenerator[None, None]:
         """The right to speak at one satellite; whoever had it loses it."""
         task = asyncio.current_task()
         if not satellite_id or task is None:
             yield
             return
         before = self._turns.get(satellite_id)
-        self._turns[satellite_id] = task
-        if before is not None:
-            before.cancel()
-            await asyncio.wait([before])
+        mine = (task, feedback)
+        self._turns[satellite_id] = mine
         try:
+            if before is not None:
+                before[1].replaced = True
+                before[0].cancel()
+                await _ended(before[0])
             yield
         finally:
-            if self._turns.get(satellite_id) is task:
+            if self._turns.get(satellite_id) is mine:
                 del self._turns[satellite_id]
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Wait for the end of a task, also when cancelled meanwhile: whoever waits for us must not run beside it."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 class _Turn:
     """One turn's way through the stages."""
 
-    def __init__(self, stages: Stages, request: TurnRequest, emit: Emit, timeline: Timeline) -> None:
+    def __init__(
+        self, stages: Stages, request: TurnRequest, emit: Emit, timeline: Timeline, feedback: Feedback
+    ) -> None:
         self._stages = stages
         self._request = request
         self._emit = emit
         self._timeline = timeline
+        self._feedback = feedback
         self._draft: Answer | None = None
         self._partials = Partials()
 
@@ -129,7 +148,10 @@ class _Turn:
             await self._emit(AudioStopped())
             return
         if start is Stage.HANDLE:
-            await self._answer(self._question("".join([piece async for piece in text]), self._request.language))
+            question = "".join([piece async for piece in text]).strip()
+            if not question:
+                raise RequestError("no-text", "The text is empty: say or write something")
+            await self._answer(self._question(question, self._request.language))
             return
         transcript = await self._stages.recognizer.recognize(
             audio,
@@ -157,7 +179,7 @@ class _Turn:
             for detection in await stages.wake_workers.run(lambda pcm=chunk: detector.process(pcm)):  # type: ignore[misc]
                 self._timeline.mark(Mark.WAKE)
                 await self._emit(Detected(detection.name, round(detection.seconds * 1000)))
-                after = heard_bytes - int(detection.seconds * BYTES_PER_SECOND)
+                after = heard_bytes - 2 * round(detection.seconds * RATE)  # whole samples
                 return detection.name, chunk[len(chunk) - after :] if 0 < after <= len(chunk) else b""
         await self._emit(NotDetected())
         return None, b""
@@ -197,10 +219,10 @@ class _Turn:
 
     async def _answer(self, question: Request) -> None:
         """Give the answer: the draft if it answers this question, else a new one."""
-        if self._draft is None or self._draft.question != question:
+        if self._draft is None or self._draft.question != question or self._draft.apologises:
             await self._drop_draft()
             self._draft = Answer(self._stages.agent, self._stages.synthesizer, self._request, question, self._emit)
-        await self._draft.give(self._timeline)
+        await self._draft.give(self._timeline, self._feedback)
 
     async def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None

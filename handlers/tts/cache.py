@@ -105,15 +105,17 @@ class CachedSynthesizer:
         """The audio of a text, made by a task that all who want it now wait for; the last to go cancels it."""
         making = self._making.get(key)
         if making is None:
-            making = _Making(ticket, asyncio.create_task(self._make(key, choice, ticket), name="tts-cache"))
+            shared = Ticket(Urgency.GUESS)
+            making = _Making(shared, asyncio.create_task(self._make(key, choice, shared), name="tts-cache"))
             self._making[key] = making
         else:
             self.hits += 1
-            making.ticket.urgency = min(making.ticket.urgency, ticket.urgency)
+        making.ticket.join(ticket)
         making.listeners += 1
         try:
             await asyncio.wait([making.task])
         finally:
+            making.ticket.leave(ticket)
             making.listeners -= 1
             if not making.listeners:
                 if self._making.get(key) is making:

@@ -44,7 +44,9 @@ class TtsHandler:
             self._begin_stream(event)
         elif SynthesizeChunk.is_type(event.type):
             if self._stream is None:
-                raise RequestError("bad-event", "A 'synthesize-chunk' must follow a 'synthesize-start'")
+                raise RequestError(
+                    "bad-event", "A 'synthesize-chunk' must follow a 'synthesize-start' that was accepted"
+                )
             self._stream.put(fields.text(event, "text", limit=self._settings.longest_text))
         elif self._stream is not None:
             self._stream.end()
@@ -55,8 +57,9 @@ class TtsHandler:
     def _begin_stream(self, event: Event) -> None:
         if self._stream is not None:
             self._stream.end()
-        self._stream = TextInput(self._settings.longest_text)
-        self._answers.start(self._speak_stream(self._stream, event))
+        stream = TextInput(self._settings.longest_text)
+        self._answers.start(self._speak_stream(stream, event))  # refused when too much waits; then there is no stream
+        self._stream = stream
 
     async def _speak_stream(self, stream: TextInput, event: Event) -> None:
         """Speak a stream. Its client waits for `synthesize-stopped`, whatever happens."""

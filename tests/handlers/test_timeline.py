@@ -59,6 +59,7 @@ def test_on_the_wire_marks_are_milliseconds_since_the_start_in_order() -> None:
         "turn_id": "turn",
         "route": "time",
         "outcome": "running",
+        "guesses": {"kept": 0, "discarded": 0, "dropped": 0, "saved_ms": 0.0},
         "marks_ms": {"wake": 250.0, "transcript": 2000.0},
     }
     assert list(made.as_dict()["marks_ms"]) == ["wake", "transcript"]  # type: ignore[call-overload]

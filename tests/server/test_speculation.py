@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from wyoming.audio import AudioStop
 from wyoming.event import Event
+from wyoming.ping import Ping
 
 from handlers.wire.client import WyomingClient
 from tests.satellite.speech import Speaker, silence
@@ -161,3 +162,55 @@ async def test_the_conversation_keeps_what_was_played(
             await client.send(Event("played", {} if played is None else {"seconds": played}))
     history = [message["content"] for message in ollama.chats[1]["messages"] if message["role"] == "assistant"]
     assert history == ([] if kept is None else [kept])
+
+
+async def test_a_microphone_that_stays_open_does_not_block_the_connection(
+    slow_server: ServerProcess, ollama: FakeOllama, speaker: Speaker
+) -> None:
+    """Audio after the end of speech is dropped: the connection still hears a ping, and its own end."""
+    ollama.will_answer("One. ", asyncio.Event())  # an answer that never ends
+    async with slow_server.client() as client:
+        await client.send(run("asr", "tts"))
+        await send_audio(client, silence(0.2) + speaker.say("Tell me a story.") + silence(4.0), paced=True, stop=False)
+        await read_until(client, "audio-chunk")
+        await send_audio(client, silence(12), stop=False)  # at once, three times what may wait
+        await client.send(Ping(text="still there").event())
+        assert (await read_until(client, "pong"))[-1].data["text"] == "still there"
+    await ollama.until(abandoned=1)
+
+
+async def test_a_client_whose_turn_is_taken_over_is_told(slow_server: ServerProcess, ollama: FakeOllama) -> None:
+    ollama.will_answer(LONG, asyncio.Event())
+    context = {"satellite_id": "hall"}
+    async with slow_server.client() as first, slow_server.client() as second:
+        await first.send(run("handle", "tts", context=context))
+        await first.send(Event("transcript", {"text": "Tell me a story."}))
+        await read_until(first, "audio-chunk")
+        await second.send(run("handle", "tts", context=context))
+        assert (await read_until(first, "error"))[-1].data["code"] == "replaced"
+
+
+@pytest.mark.parametrize(("start", "event"), [("handle", "transcript"), ("tts", "synthesize")])
+async def test_a_text_that_is_refused_ends_its_turn(slow_server: ServerProcess, start: str, event: str) -> None:
+    before = status(slow_server)["turns"]
+    assert isinstance(before, list)
+    async with slow_server.client() as client:
+        await client.send(run(start, "tts"))
+        await client.send(Event(event, {"text": "x" * 20_000}))
+        assert (await read_until(client, "error"))[-1].data["code"] == "text-too-long"
+        assert (await wait_for_turn(slow_server, before))["outcome"] == "cancelled"
+
+
+async def test_an_empty_question_is_an_error(slow_server: ServerProcess, ollama: FakeOllama) -> None:
+    async with slow_server.client() as client:
+        await client.send(run("handle", "tts"))
+        await client.send(Event("transcript", {"text": "  "}))
+        assert (await read_until(client, "error"))[-1].data["code"] == "no-text"
+    assert not ollama.chats
+
+
+async def test_an_audio_stop_of_nothing_starts_nothing(slow_server: ServerProcess) -> None:
+    async with slow_server.client() as client:
+        await client.send(AudioStop().event())
+        await client.send(Ping().event())
+        assert types(await read_until(client, "pong")) == ["pong"]

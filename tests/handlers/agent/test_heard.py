@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -47,7 +48,7 @@ def test_elapsed_time_bounds_what_was_heard(ago: float, kept: str | None) -> Non
 )
 def test_the_satellite_knows_better(played: float, kept: str | None) -> None:
     memory = conversations(playback(0.0))
-    memory.interrupt("kitchen", played)
+    memory.report("kitchen", played)
     answers = [turn.answer for turn in memory.history("kitchen")]
     if played > 3:
         kept = " ".join(SENTENCES)
@@ -56,8 +57,16 @@ def test_the_satellite_knows_better(played: float, kept: str | None) -> None:
 
 def test_an_answer_that_was_played_is_not_cut_later() -> None:
     memory = conversations(playback(0.0))
-    memory.played("kitchen")
+    memory.report("kitchen", math.inf)
     memory.interrupt("kitchen")
+    assert memory.history("kitchen")[-1].answer == " ".join(SENTENCES)
+
+
+def test_an_answer_is_settled_once() -> None:
+    """What the next turn says that it has played is not of this answer."""
+    memory = conversations(playback(60.0))
+    memory.interrupt("kitchen")
+    memory.report("kitchen", 0.5)
     assert memory.history("kitchen")[-1].answer == " ".join(SENTENCES)
 
 
@@ -76,5 +85,5 @@ def test_an_answer_that_broke_off_before_its_audio_was_not_heard() -> None:
 def test_nothing_happens_to_a_conversation_that_is_not_there() -> None:
     memory = Conversations(turns=4, idle_seconds=600)
     memory.interrupt("cellar")
-    memory.played("cellar")
+    memory.report("cellar", 1.0)
     assert len(memory) == 0
