@@ -133,7 +133,7 @@ async def test_odd_texts_are_spoken_somehow(piper: PiperSynthesizer, text: str) 
 
 async def test_a_faster_voice_needs_less_time(joe: Path, piper: PiperSynthesizer) -> None:
     fast = PiperSynthesizer({"en_US-joe-medium": joe}, TtsSettings(speed=2.0), Cpu(2))
-    text = "The kitchen light is on, the garage door is closed, and nobody is at home."  # long, as each run varies a little
+    text = "The kitchen light is on, the garage door is closed, and nobody is at home."  # long: each run varies
     normal = len(await spoken(piper, text))
     assert 0.35 * normal < len(await spoken(fast, text)) < 0.75 * normal
     await fast.close()
