@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from wyoming.audio import AudioStop
 from wyoming.event import Event
@@ -192,13 +194,13 @@ async def test_a_client_whose_turn_is_taken_over_is_told(slow_server: ServerProc
 
 @pytest.mark.parametrize(("start", "event"), [("handle", "transcript"), ("tts", "synthesize")])
 async def test_a_text_that_is_refused_ends_its_turn(slow_server: ServerProcess, start: str, event: str) -> None:
-    before = status(slow_server)["turns"]
-    assert isinstance(before, list)
     async with slow_server.client() as client:
         await client.send(run(start, "tts"))
         await client.send(Event(event, {"text": "x" * 20_000}))
-        assert (await read_until(client, "error"))[-1].data["code"] == "text-too-long"
-        assert (await wait_for_turn(slow_server, before))["outcome"] == "cancelled"
+        assert types(await read_until(client, "error")) == ["error"]
+        # The turn is over: a transcript is now a request of its own.
+        await client.send(Event("transcript", {"text": "Thank you!"}))
+        assert types(await read_until(client, "handled", "error"))[-1] == "handled"
 
 
 async def test_an_empty_question_is_an_error(slow_server: ServerProcess, ollama: FakeOllama) -> None:
@@ -214,3 +216,26 @@ async def test_an_audio_stop_of_nothing_starts_nothing(slow_server: ServerProces
         await client.send(AudioStop().event())
         await client.send(Ping().event())
         assert types(await read_until(client, "pong")) == ["pong"]
+
+
+async def test_the_processor_is_idle_soon_after_a_client_has_left(server: ServerProcess) -> None:
+    """The built-in model and Piper stop with the turn, not when they would have been done."""
+    process = psutil.Process(server.process.pid)
+
+    async def cpu_share(seconds: float) -> float:
+        before, began = sum(process.cpu_times()[:2]), time.monotonic()
+        await asyncio.sleep(seconds)
+        return (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
+
+    before = status(server)["turns"]
+    assert isinstance(before, list)
+    async with server.client() as client:
+        await client.send(run("handle", "tts"))
+        await client.send(Event("transcript", {"text": "Tell me a very long story about a bird and a cat."}))
+        await read_until(client, "handled-chunk")
+        busy = await cpu_share(0.3)
+    assert (await wait_for_turn(server, before))["outcome"] == "cancelled"
+    await asyncio.sleep(0.2)
+    idle = await cpu_share(1.0)
+    print(f"CPU {busy:.2f} cores while it answers, {idle:.2f} from 0.2 s after it was cancelled")
+    assert idle < busy / 4
