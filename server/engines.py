@@ -19,7 +19,7 @@ from handlers.asr.silero import Silero
 from handlers.asr.smart_turn import SmartTurn, load_smart_turn
 from handlers.asr.stage import Transcriber
 from handlers.cpu import Cpu
-from handlers.errors import MeadowlarkError, ModelError
+from handlers.errors import EngineError, MeadowlarkError, ModelError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelProgress, ModelStore, Where
 from handlers.pipeline.turn import Stages
@@ -218,7 +218,11 @@ def _load_wake(settings: ServerSettings) -> WakeEngine:
 def _load_builtin(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> LanguageModel | None:
     if not settings.agent.builtin.model:
         return None
-    from handlers.agent.builtin import BuiltinModel
+    try:
+        from handlers.agent.builtin import BuiltinModel
+    except EngineError as error:  # Ollama and the local skills answer without it
+        _LOGGER.warning("%s", error)
+        return None
 
     path = store.locate(settings.agent.builtin.model, ModelKind.LLM, progress=progress)
     return BuiltinModel(path, settings.agent.builtin)

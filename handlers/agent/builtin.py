@@ -7,15 +7,19 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
+from handlers.agent.openmp import provide_openmp
 from handlers.agent.spoken import spoken
 from handlers.agent.stage import BuiltinSettings, Generation, Message
 from handlers.errors import DeadlineError, EngineError, MissingExtraError, ModelError
 from handlers.workers import Workers, usable_cores
 
+provide_openmp()
 try:
     import xllamacpp
-except ImportError:
+except ModuleNotFoundError:
     raise MissingExtraError("The built-in language model", "server") from None
+except ImportError as error:
+    raise EngineError(f"The built-in language model cannot start ({error}): sudo apt install libgomp1") from None
 
 _REPEAT_PENALTY = 1.15
 """A model this small says the same sentence again and again without one."""
