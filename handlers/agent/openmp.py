@@ -1,6 +1,6 @@
 """Lends llama.cpp the OpenMP library that it needs, where the system has none.
 
-xllamacpp's wheel links to the system's `libgomp.so.1`, which a minimal Debian or a slim container does not have. The wheel
+xllamacpp's wheel links to the system's `libgomp.so.1`, which a minimal Debian or a slim container lacks. The wheel
 of CTranslate2, which is installed beside it, carries the same library under a name of its own. It is loaded once more
 from memory, under the name that is asked for; the dynamic linker then finds it by that name.
 """
