@@ -78,7 +78,8 @@ def _folder(text: str) -> Path:
 def _list(store: ModelStore) -> int:
     rows = [("NAME", "KIND", "SIZE", "STATE", "WHAT")]
     rows += [
-        (model.name, str(model.kind), _size(model), _state(store, model), model.description) for model in store.known()
+        (model.name, str(model.kind), _size(model), _state(store, model), f"{model.description} [{model.licence}]")
+        for model in store.known()
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
