@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from bench.clips import REFERENCES, Clip, load_clips
+from bench.command import exit_code
 from bench.labels import LABELLERS, choose_labeller
 from bench.pauses import hesitations, whisper_words, with_room
 from bench.words import normalise, word_errors
@@ -32,7 +33,7 @@ from handlers.asr.stage import AsrSettings, EndpointSettings, Transcriber
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.audio import BYTES_PER_SECOND
 from handlers.cpu import Cpu, Ticket, Urgency
-from handlers.errors import AudioError, MeadowlarkError, SettingsError
+from handlers.errors import AudioError, SettingsError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
 
@@ -186,17 +187,15 @@ class Simulation:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 2 for bad input."""
     options = _parse(arguments)
-    try:
+
+    def measure() -> int:
         ends = asyncio.run(run(options))
         if options.json:
             text = json.dumps({"ends": [asdict(end) for end in ends]}, indent=1, ensure_ascii=False)
             Path(options.json).write_text(text, encoding="utf-8")
         return 0
-    except (MeadowlarkError, OSError) as error:
-        print(f"bench/endpointing.py: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, MeadowlarkError) else 1
-    except KeyboardInterrupt:
-        return 130
+
+    return exit_code("bench/endpointing.py", measure)
 
 
 async def run(options: argparse.Namespace) -> list[End]:

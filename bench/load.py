@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.clips import REFERENCES, Clip, load_clips, speak_clips
+from bench.command import exit_code
 from bench.document import about_clip, about_machine, server_status, write_json
 from bench.labels import LABELLERS, choose_labeller
 from bench.options import HTTP, SERVER
@@ -24,7 +25,6 @@ from bench.record import TurnRecord, take_turn
 from bench.report import BUSY, BUSY_MS
 from bench.satellites import LOST, Level, Plan, growth, run_level
 from bench.usage import listening
-from handlers.errors import MeadowlarkError
 from handlers.wire.client import parse_uri
 
 SCHEMA = 1
@@ -111,13 +111,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 when every turn was answered, 1 when some failed or were lost, 2 for bad input."""
     options = parse(arguments)
-    try:
-        return asyncio.run(run(options))
-    except (MeadowlarkError, OSError) as error:
-        print(f"bench/load.py: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, MeadowlarkError) else 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("bench/load.py", lambda: asyncio.run(run(options)))
 
 
 async def run(options: Options) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from bench.chart import choose, draw, lane
 from bench.clips import Clip, load_clips, speak_clips
+from bench.command import exit_code
 from bench.document import about_clip, about_machine, server_status, write_json
 from bench.labels import choose_labeller
 from bench.options import Options, parse
@@ -25,7 +26,7 @@ from bench.report import as_json, lines, progress
 from bench.summary import Summary, summarise
 from bench.usage import Usage, listening
 from bench.wyoming_chain import ChainOptions, ChainTarget
-from handlers.errors import MeadowlarkError, SettingsError
+from handlers.errors import SettingsError
 from handlers.wire.client import parse_uri
 
 SCHEMA = 1
@@ -58,13 +59,7 @@ class Measured:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 when every turn was answered, 1 when some failed, 2 for bad input."""
     options = parse(arguments)
-    try:
-        return asyncio.run(run(options))
-    except (MeadowlarkError, OSError) as error:
-        print(f"bench/turn.py: {error}", file=sys.stderr)
-        return error.exit_code if isinstance(error, MeadowlarkError) else 1
-    except KeyboardInterrupt:
-        return 130
+    return exit_code("bench/turn.py", lambda: asyncio.run(run(options)))
 
 
 async def run(options: Options) -> int:

@@ -51,13 +51,22 @@ class Engines:
     """The loaded engines. Close them when the server stops."""
 
     stages: Stages
-    transcriber: Transcriber
     synthesizer: CachedSynthesizer
-    agent: Agent
-    wake: WakeEngine
     turns: SmartTurn | None
     warming: asyncio.Task[None]
     rehearsing: asyncio.Task[None]
+
+    @property
+    def transcriber(self) -> Transcriber:
+        return self.stages.recognizer.transcriber
+
+    @property
+    def agent(self) -> Agent:
+        return self.stages.agent
+
+    @property
+    def wake(self) -> WakeEngine:
+        return self.stages.wake
 
     async def close(self) -> None:
         """Let running work end, then free the models."""
@@ -105,16 +114,7 @@ async def load_engines(settings: ServerSettings) -> Engines:
     )
     warming = asyncio.create_task(agent.warm_up(), name="warm-up")
     rehearsing = asyncio.create_task(_rehearse(skills.result(), synthesizer.result()), name="rehearse")
-    engines = Engines(
-        stages,
-        transcriber.result(),
-        synthesizer.result(),
-        agent,
-        wake.result(),
-        turns.result(),
-        warming,
-        rehearsing,
-    )
+    engines = Engines(stages, synthesizer.result(), turns.result(), warming, rehearsing)
     try:
         await _warmed(warming)
     except asyncio.CancelledError:

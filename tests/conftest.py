@@ -17,8 +17,8 @@ from handlers.models.store import ModelStore
 from handlers.tts.piper import PiperSynthesizer
 from handlers.tts.stage import TtsSettings
 from handlers.workers import usable_cores
-from tests.satellite.speech import Speaker
 from tests.support.server import ServerProcess
+from tests.support.speech import Speaker
 
 _ROOT = Path(__file__).parent.parent
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from handlers.agent.agent import NOBODY, Agent
 from handlers.agent.heard import Playback
 from handlers.agent.stage import Request
-from handlers.audio import AudioFormat
 from handlers.cpu import Ticket, Urgency
 from handlers.errors import BusyError
 from handlers.pipeline.stage import (
@@ -28,7 +27,7 @@ from handlers.pipeline.stage import (
 )
 from handlers.timeline import Mark, Timeline
 from handlers.tts.speaker import sentences, speak
-from handlers.tts.stage import TicketedSynthesizer, Voice, VoiceChoice
+from handlers.tts.stage import Synthesizer, VoiceChoice
 
 
 class Answer:
@@ -39,7 +38,7 @@ class Answer:
     """
 
     def __init__(
-        self, agent: Agent, synthesizer: TicketedSynthesizer, request: TurnRequest, question: Request, emit: Emit
+        self, agent: Agent, synthesizer: Synthesizer, request: TurnRequest, question: Request, emit: Emit
     ) -> None:
         self.question = question
         self._agent = agent
@@ -150,7 +149,7 @@ class Floor:
 
 
 async def speak_text(
-    synthesizer: TicketedSynthesizer,
+    synthesizer: Synthesizer,
     voice: VoiceChoice,
     text: AsyncIterator[str],
     emit: Emit,
@@ -173,28 +172,18 @@ async def speak_text(
 
 
 class _Metered:
-    """A synthesizer that keeps account of how long each sentence sounds."""
+    """Speaks with a synthesizer, and keeps account of how long each sentence sounds."""
 
-    def __init__(self, synthesizer: TicketedSynthesizer, playback: Playback, timeline: Timeline, floor: Floor) -> None:
+    def __init__(self, synthesizer: Synthesizer, playback: Playback, timeline: Timeline, floor: Floor) -> None:
         self._synthesizer = synthesizer
         self._playback = playback
         self._timeline = timeline
         self._floor = floor
 
-    @property
-    def voices(self) -> Sequence[Voice]:
-        return self._synthesizer.voices
-
-    def choose(self, name: str | None = None, language: str | None = None, speaker: str | None = None) -> VoiceChoice:
-        return self._synthesizer.choose(name, language, speaker)
-
-    def format(self, choice: VoiceChoice) -> AudioFormat:
-        return self._synthesizer.format(choice)
-
     async def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
         self._timeline.mark(Mark.FIRST_SENTENCE)
         self._playback.sentence(text)
-        bytes_per_second = self.format(choice).bytes_per_second
+        bytes_per_second = self._synthesizer.format(choice).bytes_per_second
         async with contextlib.aclosing(self._made(text, choice)) as audio:
             async for pcm in audio:
                 self._playback.sounds(len(pcm) / bytes_per_second)
@@ -214,9 +203,6 @@ class _Metered:
         async with contextlib.aclosing(self._synthesizer.synthesize(text, choice, self._floor.ticket)) as audio:
             async for pcm in audio:
                 yield pcm
-
-    async def close(self) -> None:
-        """The synthesizer belongs to somebody else."""
 
 
 async def _until_none(queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:

@@ -54,6 +54,7 @@ from handlers.pipeline.stage import (
 from handlers.pipeline.turn import Pipeline
 from handlers.timeline import Outcome, Timeline
 from handlers.tts.handler import choose_voice
+from handlers.wake.stage import require_words
 from handlers.wire import fields
 from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
 from handlers.wire.connection import Connection
@@ -242,10 +243,7 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         if start <= Stage.ASR:
             tag = language.require(tag, recognizer.transcriber.languages, "The speech model")
     wake_words = fields.texts(event, "wake_word_names", limit=_MAX_WAKE_WORDS)
-    for name in wake_words:
-        if name not in pipeline.stages.wake.words:
-            known = ", ".join(pipeline.stages.wake.words)
-            raise RequestError("unknown-wake-word", f"No wake word '{name}'; known are {known}")
+    require_words(wake_words, pipeline.stages.wake.words)
     context = fields.mapping(event, "context")
     return TurnRequest(
         start,

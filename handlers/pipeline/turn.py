@@ -32,7 +32,7 @@ from handlers.pipeline.stage import (
     VoiceStopped,
 )
 from handlers.timeline import Mark, Timeline, recorded
-from handlers.tts.stage import TicketedSynthesizer
+from handlers.tts.stage import Synthesizer
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
 from handlers.workers import Workers
 
@@ -46,7 +46,7 @@ class Stages:
     wake_settings: WakeSettings
     recognizer: Recognizer
     agent: Agent
-    synthesizer: TicketedSynthesizer
+    synthesizer: Synthesizer
 
 
 class Pipeline:

@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from handlers.audio import AudioFormat
 from handlers.cpu import Ticket, Urgency
 from handlers.errors import BusyError
-from handlers.tts.stage import TicketedSynthesizer, TtsSettings, Voice, VoiceChoice, pieces
+from handlers.tts.stage import Synthesizer, TtsSettings, Voice, VoiceChoice, pieces
 
 _ENTRY_BYTES = 512
 """What an entry costs beside its audio, so that those without any are bounded too."""
@@ -26,7 +26,7 @@ class CachedSynthesizer:
     processor.
     """
 
-    def __init__(self, engine: TicketedSynthesizer, settings: TtsSettings) -> None:
+    def __init__(self, engine: Synthesizer, settings: TtsSettings) -> None:
         """Owns `engine`. Raises MissingExtraError or SettingsError for a Redis that cannot be used."""
         self._engine = engine
         self._speed = settings.speed

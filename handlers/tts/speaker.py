@@ -5,15 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Protocol
 
 from handlers.tts.clean import speakable
 from handlers.tts.sentences import SentenceStream
-from handlers.tts.stage import Synthesizer, VoiceChoice
+from handlers.tts.stage import VoiceChoice
 from handlers.tts.thoughts import ThoughtFilter
 
 _SENTENCES = 2
 """The one whose audio is leaving, and the next: made meanwhile, so that no gap is heard. More would be work that an
 interruption throws away."""
+
+
+class Speaks(Protocol):
+    """What `speak` needs of a `Synthesizer`."""
+
+    def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
+        """The audio of a sentence."""
 
 
 async def sentences(deltas: AsyncIterator[str], language: str) -> AsyncIterator[str]:
@@ -32,9 +40,7 @@ async def sentences(deltas: AsyncIterator[str], language: str) -> AsyncIterator[
             yield spoken
 
 
-async def speak(
-    texts: AsyncIterator[str], synthesizer: Synthesizer, choice: VoiceChoice
-) -> AsyncGenerator[bytes, None]:
+async def speak(texts: AsyncIterator[str], synthesizer: Speaks, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
     """Audio of speakable sentences, in order, in the voice's format. Closing it stops the synthesis."""
     ready: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by `room`
     room = asyncio.Semaphore(_SENTENCES)
@@ -59,7 +65,7 @@ async def once(text: str) -> AsyncIterator[str]:
 
 async def _synthesize(
     texts: AsyncIterator[str],
-    synthesizer: Synthesizer,
+    synthesizer: Speaks,
     choice: VoiceChoice,
     ready: asyncio.Queue[bytes | None],
     room: asyncio.Semaphore,

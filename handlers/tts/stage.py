@@ -85,18 +85,14 @@ class Synthesizer(Protocol):
     def format(self, choice: VoiceChoice) -> AudioFormat:
         """The PCM format that the voice speaks in."""
 
-    def synthesize(self, text: str, choice: VoiceChoice) -> AsyncGenerator[bytes, None]:
-        """Speak plain text: s16le PCM in the voice's format, in pieces as they are ready."""
+    def synthesize(self, text: str, choice: VoiceChoice, ticket: Ticket | None = None) -> AsyncGenerator[bytes, None]:
+        """Speak plain text: s16le PCM in the voice's format, in pieces as they are ready.
+
+        `ticket` is the run's place among others, VOICE when None; a guess raises BusyError when the processor is.
+        """
 
     async def close(self) -> None:
         """Let running work end and free the voices."""
-
-
-class TicketedSynthesizer(Synthesizer, Protocol):
-    """An engine that computes here, and so waits for the processor."""
-
-    def synthesize(self, text: str, choice: VoiceChoice, ticket: Ticket | None = None) -> AsyncGenerator[bytes, None]:
-        """As above; `ticket` is its place among others, VOICE when None."""
 
 
 def pieces(pcm: bytes) -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from wyoming.wake import Detect, NotDetected
 from wyoming.wake import Detection as DetectionEvent
 
 from handlers.errors import RequestError
-from handlers.wake.stage import WakeEngine, WakeSettings, choose_words
+from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, require_words
 from handlers.wire import fields
 from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
 from handlers.wire.connection import Connection
@@ -36,7 +36,9 @@ class WakeHandler:
 
     async def handle(self, event: Event) -> None:
         if Detect.is_type(event.type):
-            self._names = self._checked(fields.texts(event, "names", limit=_MAX_NAMES))
+            names = fields.texts(event, "names", limit=_MAX_NAMES)
+            require_words(names, self._engine.words)
+            self._names = names
             self._abandon()
             self._input = None
             return
@@ -48,13 +50,6 @@ class WakeHandler:
         except RequestError:
             self._abandon()
             raise
-
-    def _checked(self, names: list[str]) -> list[str]:
-        for name in names:
-            if name not in self._engine.words:
-                known = ", ".join(self._engine.words)
-                raise RequestError("unknown-wake-word", f"No wake word '{name}'; known are {known}")
-        return names
 
     def _abandon(self) -> None:
         """Drop audio that is not to be heard to its end: nobody waits for what is in it."""

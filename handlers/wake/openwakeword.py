@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import difflib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from handlers.audio import BYTES_PER_SECOND, RATE
-from handlers.errors import MissingExtraError, ModelError, RequestError
-from handlers.wake.stage import Detection, Detector, WakeWord, phrase_of
+from handlers.errors import MissingExtraError, ModelError
+from handlers.wake.stage import Detection, Detector, WakeWord, phrase_of, require_words
 
 try:
     import pyopen_wakeword
@@ -44,12 +43,7 @@ class OpenWakeWordEngine:
         return {name: WakeWord(name, phrase_of(name), ("en",)) for name in sorted(self._paths)}
 
     def detector(self, thresholds: Mapping[str, float], refractory_seconds: float = 2.0) -> Detector:
-        for name in thresholds:
-            if name not in self._paths:
-                known = sorted(self._paths)
-                near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-                hint = f"did you mean '{near[0]}'? " if near else ""
-                raise RequestError("unknown-wake-word", f"No wake word '{name}': {hint}known are {', '.join(known)}")
+        require_words(thresholds, self._paths)
         return _Detector({name: (self._paths[name], level) for name, level in thresholds.items()}, refractory_seconds)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from pydantic import Field
 
+from handlers.errors import RequestError
 from handlers.settings import Section
 
 
@@ -73,6 +75,17 @@ def phrase_of(name: str) -> str:
     """'okay_nabu' is said 'okay nabu'; the suffix of a version as in 'hey_jarvis_v0.1' is not said."""
     words = [part for part in name.replace("-", "_").split("_") if part]
     return " ".join(part for part in words if not (part[:1] == "v" and part[1:2].isdigit()))
+
+
+def require_words(names: Iterable[str], known: Collection[str]) -> None:
+    """RequestError for a wake word that is not there; it names the nearest one and all that are."""
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise RequestError(
+                "unknown-wake-word", f"No wake word '{name}': {hint}known are {', '.join(sorted(known))}"
+            )
 
 
 def choose_words(engine: WakeEngine, names: Sequence[str], settings: WakeSettings) -> dict[str, float]:

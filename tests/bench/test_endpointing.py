@@ -12,7 +12,7 @@ from bench.clips import Clip, noise
 from bench.endpointing import End, main, table
 from bench.pauses import PAUSES_MS, hesitations, with_room
 from handlers.audio import RATE, from_float, seconds, to_float, write_wav
-from tests.satellite.speech import Speaker
+from tests.support.speech import Speaker
 
 TEXT = "What time is it?"
 

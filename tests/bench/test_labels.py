@@ -11,8 +11,8 @@ from bench.clips import NOISE_DBFS, TAIL_SECONDS, load_clips, make_clip, noise
 from bench.labels import choose_labeller, energy_label
 from handlers.audio import seconds, to_float, write_wav
 from handlers.errors import AudioError
-from tests.satellite.speech import Speaker, silence
 from tests.support.bench_peers import sounds
+from tests.support.speech import Speaker, silence
 
 
 @pytest.mark.parametrize(("lead", "loud", "tail"), [(0.3, 0.5, 0.6), (0.1, 0.2, 2.0), (0.5, 1.0, 0.0)])

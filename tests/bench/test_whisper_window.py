@@ -13,7 +13,7 @@ from bench.whisper_window import main, throughput
 from handlers.audio import write_wav
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
-from tests.satellite.speech import Speaker, silence
+from tests.support.speech import Speaker, silence
 
 
 @pytest.fixture

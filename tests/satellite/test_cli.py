@@ -15,8 +15,8 @@ import pytest
 
 from handlers.audio import read_wav
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
-from tests.satellite.speech import Speaker, silence
 from tests.satellite.test_link import free_port
+from tests.support.speech import Speaker, silence
 
 Serve = Callable[[Script], asyncio.Future[Peer]]
 Wav = Callable[[bytes], Path]

@@ -16,7 +16,7 @@ from satellite.source import Recording, Source, StandardInput, open_recording
 from satellite.turn import TurnResult
 from satellite.wake import open_wake_words
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
-from tests.satellite.speech import Speaker, likeness, silence
+from tests.support.speech import Speaker, likeness, silence
 
 Serve = Callable[[Script], asyncio.Future[Peer]]
 Wav = Callable[[bytes], Path]

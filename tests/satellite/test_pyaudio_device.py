@@ -15,8 +15,8 @@ from handlers.audio import AudioFormat, Converter, read_wav
 from handlers.errors import AudioError
 from satellite.sink import open_sink
 from satellite.source import PIECE_BYTES, open_source
-from tests.satellite.speech import Speaker, likeness, silence
 from tests.satellite.virtual_audio import SPEAKER_RATE, VirtualAudio
+from tests.support.speech import Speaker, likeness, silence
 
 VOICE = AudioFormat(SPEAKER_RATE)
 

@@ -15,7 +15,7 @@ from handlers.audio import AudioFormat, read_wav, seconds, write_wav
 from handlers.errors import AudioError, MeadowlarkError
 from satellite.blocking import BlockReader, call
 from satellite.source import PIECE_BYTES, Recording, Source, StandardInput, open_recording, open_source
-from tests.satellite.speech import likeness
+from tests.support.speech import likeness
 
 
 def tone(rate: int, length: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -18,7 +18,7 @@ from satellite.link import Link, LinkLostError
 from satellite.sink import NoSink, Sink, WavSink
 from satellite.turn import Turn, TurnRequest, TurnResult
 from tests.satellite.peer import ANSWER, ANSWER_AUDIO, TIMELINE, Peer, PeerConnection, Script, well_behaved
-from tests.satellite.speech import silence
+from tests.support.speech import silence
 
 Serve = Callable[[Script], "asyncio.Future[Peer]"]
 

@@ -5,7 +5,7 @@ import pytest
 from handlers.audio import seconds
 from handlers.errors import SettingsError
 from satellite.wake import Opening, PreRoll, Wake, WakeListener, choose, open_wake_words, since_wake_word
-from tests.satellite.speech import Speaker, likeness, silence
+from tests.support.speech import Speaker, likeness, silence
 
 PIECE = 640
 

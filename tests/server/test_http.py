@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from server.http import HttpServer, Status
 from server.metrics import Metrics
-from tests.satellite.speech import Speaker, silence
 from tests.server.test_pipeline import ask
 from tests.support.server import ServerProcess
+from tests.support.speech import Speaker, silence
 
 
 def url(server: ServerProcess, path: str) -> str:

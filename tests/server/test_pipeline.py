@@ -17,10 +17,10 @@ from wyoming.snd import Played
 from wyoming.tts import SynthesizeChunk, SynthesizeStop
 
 from handlers.wire.client import WyomingClient
-from tests.satellite.speech import Speaker, silence
 from tests.server.test_services import seconds_of, send_audio, types
 from tests.support.ollama import FakeOllama
 from tests.support.server import ServerProcess, read_until
+from tests.support.speech import Speaker, silence
 
 WHOLE_TURN = [
     "voice-started",

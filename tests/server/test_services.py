@@ -17,8 +17,8 @@ from wyoming.wake import Detect
 
 from handlers.audio import BYTES_PER_SECOND
 from handlers.wire.client import WyomingClient
-from tests.satellite.speech import Speaker, silence
 from tests.support.server import ServerProcess, read_until
+from tests.support.speech import Speaker, silence
 
 _CHUNK = 2048
 

@@ -18,11 +18,11 @@ from wyoming.event import Event
 from wyoming.ping import Ping
 
 from handlers.wire.client import WyomingClient
-from tests.satellite.speech import Speaker, silence
 from tests.server.test_pipeline import run, status, wait_for_turn
 from tests.server.test_services import send_audio, types
 from tests.support.ollama import FakeOllama
 from tests.support.server import ServerProcess, read_until
+from tests.support.speech import Speaker, silence
 
 LONG = "The first sentence is here. The second sentence comes after it. The third sentence ends it."
 

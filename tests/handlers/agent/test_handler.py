@@ -16,10 +16,10 @@ from handlers.agent.handler import AgentHandler
 from handlers.agent.ollama import OllamaModel
 from handlers.agent.skills import Skills
 from handlers.agent.stage import AgentSettings, OllamaSettings
-from handlers.wire.client import WyomingClient, connect
-from server.wyoming import WyomingServer
+from handlers.wire.client import WyomingClient
 from tests.support.ollama import Cut, FakeOllama
 from tests.support.server import read_until
+from tests.support.serving import served
 
 STREAM = ["handled-start", "handled-chunk", "handled-stop", "handled"]
 
@@ -29,18 +29,10 @@ async def client(fake_ollama: FakeOllama) -> AsyncIterator[WyomingClient]:
     settings = AgentSettings(ollama=OllamaSettings(url=HttpUrl(fake_ollama.url), retry_seconds=0))
     model = OllamaModel(settings.ollama)
     agent = Agent(Skills(), [model], settings)
-    server = WyomingServer(
-        "127.0.0.1",
-        0,
-        describe=lambda: Event("info", {}),
-        services=lambda connection: [AgentHandler(connection, agent, settings)],
-    )
-    await server.start()
     try:
-        async with connect("127.0.0.1", server.port) as connected:
+        async with served(lambda connection: [AgentHandler(connection, agent, settings)]) as connected:
             yield connected
     finally:
-        await server.close()
         await model.close()
 
 

@@ -14,10 +14,10 @@ from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.stage import AsrSettings
 from handlers.asr.whisper import WhisperTranscriber
-from handlers.wire.client import WyomingClient, connect
-from server.wyoming import WyomingServer
-from tests.satellite.speech import Speaker, silence
+from handlers.wire.client import WyomingClient
 from tests.support.server import read_until
+from tests.support.serving import served
+from tests.support.speech import Speaker, silence
 
 START = AudioStart(16_000, 2, 1).event()
 STOP = AudioStop().event()
@@ -27,18 +27,8 @@ TRANSCRIPT = ["transcript-start", "transcript-chunk", "transcript", "transcript-
 @pytest.fixture
 async def client(whisper: WhisperTranscriber, silero: Silero) -> AsyncIterator[WyomingClient]:
     recognizer = Recognizer(whisper, silero, AsrSettings())
-    server = WyomingServer(
-        "127.0.0.1",
-        0,
-        describe=lambda: Event("info", {}),
-        services=lambda connection: [AsrHandler(connection, recognizer)],
-    )
-    await server.start()
-    try:
-        async with connect("127.0.0.1", server.port) as connected:
-            yield connected
-    finally:
-        await server.close()
+    async with served(lambda connection: [AsrHandler(connection, recognizer)]) as connected:
+        yield connected
 
 
 def audio(pcm: bytes, size: int = 4096) -> list[Event]:

@@ -14,7 +14,7 @@ from handlers.asr.listener import Listener
 from handlers.asr.silero import FRAME_BYTES, Silero
 from handlers.asr.stage import EndpointSettings
 from handlers.audio import BYTES_PER_SECOND, from_float
-from tests.satellite.speech import Speaker, silence
+from tests.support.speech import Speaker, silence
 
 SETTINGS = EndpointSettings()
 

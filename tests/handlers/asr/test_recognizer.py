@@ -19,7 +19,7 @@ from handlers.audio import BYTES_PER_SECOND, from_float, seconds
 from handlers.cpu import Ticket
 from handlers.errors import EngineError, RequestError
 from handlers.timeline import Mark, Timeline
-from tests.satellite.speech import Speaker, silence
+from tests.support.speech import Speaker, silence
 
 SOON = 30.0
 """A deadline that only a defect reaches."""

@@ -15,7 +15,7 @@ from handlers.asr.smart_turn import WEIGHTS, SmartTurn, load_smart_turn
 from handlers.cpu import Cpu, Ticket, Urgency
 from handlers.errors import BusyError, EngineError, ModelError
 from handlers.models.packages import find_package_file
-from tests.satellite.speech import Speaker, silence
+from tests.support.speech import Speaker, silence
 
 PAUSE = silence(0.13)
 

@@ -16,7 +16,7 @@ from handlers.cpu import Cpu, Ticket, Urgency
 from handlers.errors import BusyError, EngineError, ModelError, RequestError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
-from tests.satellite.speech import Speaker, silence
+from tests.support.speech import Speaker, silence
 
 SOON = 60.0
 """A deadline that only a defect reaches."""

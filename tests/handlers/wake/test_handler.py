@@ -14,11 +14,11 @@ from wyoming.wake import Detect
 from handlers.wake.handler import WakeHandler
 from handlers.wake.openwakeword import OpenWakeWordEngine
 from handlers.wake.stage import WakeSettings
-from handlers.wire.client import WyomingClient, connect
+from handlers.wire.client import WyomingClient
 from handlers.workers import Workers
-from server.wyoming import WyomingServer
-from tests.satellite.speech import Speaker, silence
 from tests.support.server import read_until
+from tests.support.serving import served
+from tests.support.speech import Speaker, silence
 
 START = AudioStart(16_000, 2, 1).event()
 STOP = AudioStop().event()
@@ -36,18 +36,8 @@ async def workers() -> AsyncIterator[Workers]:
 @pytest.fixture
 async def client(workers: Workers) -> AsyncIterator[WyomingClient]:
     engine = OpenWakeWordEngine()
-    server = WyomingServer(
-        "127.0.0.1",
-        0,
-        describe=lambda: Event("info", {}),
-        services=lambda connection: [WakeHandler(connection, engine, workers, WakeSettings())],
-    )
-    await server.start()
-    try:
-        async with connect("127.0.0.1", server.port) as connected:
-            yield connected
-    finally:
-        await server.close()
+    async with served(lambda connection: [WakeHandler(connection, engine, workers, WakeSettings())]) as connected:
+        yield connected
 
 
 async def send(client: WyomingClient, *events: Event) -> None:

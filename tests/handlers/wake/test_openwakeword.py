@@ -14,7 +14,7 @@ from handlers.audio import from_float, seconds
 from handlers.errors import RequestError
 from handlers.wake.openwakeword import OpenWakeWordEngine
 from handlers.wake.stage import Detection, Detector, WakeSettings, choose_words, phrase_of
-from tests.satellite.speech import Speaker, silence
+from tests.support.speech import Speaker, silence
 
 MODELS = Path(pyopen_wakeword.__file__).parent / "models"
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 import pytest
 from wyoming.event import Event
 
-from handlers.wire.client import WyomingClient, connect
+from handlers.wire.client import WyomingClient
 from handlers.wire.connection import Connection
 from handlers.wire.ordered import Ordered
-from server.wyoming import WyomingServer
 from tests.support.server import read_until
+from tests.support.serving import served
 
 SOON = 10.0
 """A deadline that only a defect reaches."""
@@ -54,13 +54,10 @@ def echo() -> Echo:
 
 @pytest.fixture
 async def client(echo: Echo) -> AsyncIterator[WyomingClient]:
-    server = WyomingServer("127.0.0.1", 0, describe=lambda: Event("info", {}), services=echo.serve)
-    await server.start()
     try:
-        async with connect("127.0.0.1", server.port) as connected:
+        async with served(echo.serve) as connected:
             yield connected
     finally:
-        await server.close()
         gc.collect()  # a coroutine that was dropped unseen would warn now
 
 
