@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import re
 from collections.abc import AsyncIterator, Sequence
+from typing import Self
 
 import numpy as np
 import pytest
@@ -128,17 +128,32 @@ async def file(pcm: bytes, size: int = CHUNK) -> AsyncIterator[bytes]:
         yield pcm[start : start + size]
 
 
-async def live(pcm: bytes, *, forever: bool = True) -> AsyncIterator[bytes]:
-    """Audio as from a microphone: at a steady pace, and silence when there is nothing more."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for number in itertools.count(1):
-        due = began + number * CHUNK / BYTES_PER_SECOND / SPEED
+class Microphone:
+    """Audio as it is spoken: at a steady pace, and silence when there is nothing more.
+
+    Not a generator, because giving up waiting for a chunk ends a generator, but not a microphone.
+    """
+
+    def __init__(self, pcm: bytes, *, forever: bool = True) -> None:
+        self._pcm = pcm
+        self._forever = forever
+        self._began: float | None = None
+        self._chunks = 0
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        if self._began is None:
+            self._began = loop.time()
+        start = self._chunks * CHUNK
+        due = self._began + (start + CHUNK) / BYTES_PER_SECOND / SPEED
         await asyncio.sleep(due - loop.time())
-        chunk, pcm = pcm[:CHUNK], pcm[CHUNK:]
-        if not chunk and not forever:
-            return
-        yield chunk.ljust(CHUNK, b"\0")
+        if start >= len(self._pcm) and not self._forever:
+            raise StopAsyncIteration
+        self._chunks += 1
+        return self._pcm[start : start + CHUNK].ljust(CHUNK, b"\0")
 
 
 async def hang() -> AsyncIterator[bytes]:
@@ -165,7 +180,7 @@ async def recognize(recognizer: Recognizer, audio: AsyncIterator[bytes]) -> tupl
 async def test_live_speech_ends_at_silence_and_was_transcribed_at_the_pause(
     watched: Watched, silero: Silero, speaker: Speaker
 ) -> None:
-    audio = live(silence(0.4) + speaker.say("Turn on the kitchen light."))
+    audio = Microphone(silence(0.4) + speaker.say("Turn on the kitchen light."))
     transcript, heard, timeline = await recognize(Recognizer(watched, silero, SETTINGS), audio)
     assert words(transcript.text) == words("Turn on the kitchen light")
     assert heard.events == ["started", transcript.text]
@@ -178,7 +193,7 @@ async def test_live_speech_ends_at_silence_and_was_transcribed_at_the_pause(
 
 async def test_speech_that_goes_on_discards_the_guess(watched: Watched, silero: Silero, speaker: Speaker) -> None:
     first, second = speaker.say("Turn on the light"), speaker.say("in the kitchen.")
-    audio = live(silence(0.3) + first + silence(0.3) + second)
+    audio = Microphone(silence(0.3) + first + silence(0.3) + second)
     transcript, heard, _ = await recognize(Recognizer(watched, silero, SETTINGS), audio)
     assert words(transcript.text) == words("Turn on the light in the kitchen")
     assert heard.events == ["started", transcript.text]
@@ -188,7 +203,9 @@ async def test_speech_that_goes_on_discards_the_guess(watched: Watched, silero: 
 
 
 async def test_one_short_word(watched: Watched, silero: Silero, speaker: Speaker) -> None:
-    transcript, _, _ = await recognize(Recognizer(watched, silero, SETTINGS), live(silence(0.3) + speaker.say("Stop.")))
+    transcript, _, _ = await recognize(
+        Recognizer(watched, silero, SETTINGS), Microphone(silence(0.3) + speaker.say("Stop."))
+    )
     assert words(transcript.text) == ["stop"]
 
 
@@ -236,14 +253,14 @@ async def test_a_recording_whose_end_is_not_told(watched: Watched, silero: Siler
 async def test_a_pre_roll_that_comes_at_once_is_still_live(watched: Watched, silero: Silero, speaker: Speaker) -> None:
     said = silence(0.3) + speaker.say("Turn on the kitchen light.")
     roll = BYTES_PER_SECOND * 7 // 10
-    audio = chain(file(said[:roll]), live(said[roll:]))
+    audio = chain(file(said[:roll]), Microphone(said[roll:]))
     transcript, _, _ = await recognize(Recognizer(watched, silero, SETTINGS), audio)
     assert words(transcript.text) == words("Turn on the kitchen light")
     assert len(watched.asked) == 1
 
 
 async def test_live_speech_that_is_stopped_at_once(watched: Watched, silero: Silero, speaker: Speaker) -> None:
-    audio = live(speaker.say("Turn on the kitchen light."), forever=False)
+    audio = Microphone(speaker.say("Turn on the kitchen light."), forever=False)
     transcript, _, _ = await recognize(Recognizer(watched, silero, SETTINGS), audio)
     assert words(transcript.text) == words("Turn on the kitchen light")
 
@@ -264,7 +281,7 @@ async def test_without_speech_there_is_no_transcript(watched: Watched, silero: S
 
 async def test_live_silence_ends_the_wait_for_speech(watched: Watched, silero: Silero) -> None:
     settings = AsrSettings(endpoint=EndpointSettings(nothing_ms=600))
-    transcript, _, _ = await recognize(Recognizer(watched, silero, settings), live(b""))
+    transcript, _, _ = await recognize(Recognizer(watched, silero, settings), Microphone(b""))
     assert transcript.text == ""
     assert watched.asked == []
 
@@ -272,7 +289,7 @@ async def test_live_silence_ends_the_wait_for_speech(watched: Watched, silero: S
 async def test_live_speech_never_runs_past_its_limit(watched: Watched, silero: Silero, speaker: Speaker) -> None:
     talk = speaker.say("This is a television that goes on and on and on and never makes a pause at all")
     settings = AsrSettings(endpoint=EndpointSettings(longest_ms=1500))
-    transcript, _, _ = await recognize(Recognizer(watched, silero, settings), live(talk))
+    transcript, _, _ = await recognize(Recognizer(watched, silero, settings), Microphone(talk))
     assert "television" in words(transcript.text)
     assert transcript.seconds == pytest.approx(1.5 + 0.3, abs=0.35)
 
@@ -311,7 +328,7 @@ async def test_half_a_minute_in_one_chunk_keeps_nobody_waiting(watched: Watched,
 async def test_cancelling_ends_the_transcription(silero: Silero, speaker: Speaker, during: str) -> None:
     engine = Stuck()
     said = speaker.say("What time is it?")
-    audio = live(said) if during == "guess" else file(said)
+    audio = Microphone(said) if during == "guess" else file(said)
     task = asyncio.create_task(recognize(Recognizer(engine, silero, SETTINGS), audio))
     async with asyncio.timeout(SOON):
         await engine.running.wait()
@@ -333,12 +350,12 @@ async def test_a_guess_that_fails_is_made_again_and_reported_when_that_fails_too
     silero: Silero, speaker: Speaker
 ) -> None:
     with pytest.raises(EngineError, match="It fails"):
-        await recognize(Recognizer(Stuck(failures=2), silero, SETTINGS), live(speaker.say("What time is it?")))
+        await recognize(Recognizer(Stuck(failures=2), silero, SETTINGS), Microphone(speaker.say("What time is it?")))
 
 
 async def test_a_guess_that_fails_does_not_matter_when_speech_goes_on(silero: Silero, speaker: Speaker) -> None:
     engine = Stuck(failures=1)
-    audio = live(speaker.say("What time is it") + silence(0.5) + speaker.say("in Berlin?"))
+    audio = Microphone(speaker.say("What time is it") + silence(0.5) + speaker.say("in Berlin?"))
     task = asyncio.create_task(recognize(Recognizer(engine, silero, SETTINGS), audio))
     async with asyncio.timeout(SOON):
         while not engine.inside:  # noqa: ASYNC110 -- the second transcription
@@ -351,5 +368,7 @@ async def test_a_guess_that_fails_does_not_matter_when_speech_goes_on(silero: Si
 async def test_several_streams_at_once_do_not_mix(watched: Watched, silero: Silero, speaker: Speaker) -> None:
     recognizer = Recognizer(watched, silero, SETTINGS)
     texts = ["Turn on the kitchen light.", "What time is it?", "Stop."]
-    results = await asyncio.gather(*(recognize(recognizer, live(silence(0.3) + speaker.say(text))) for text in texts))
+    results = await asyncio.gather(
+        *(recognize(recognizer, Microphone(silence(0.3) + speaker.say(text))) for text in texts)
+    )
     assert [words(transcript.text) for transcript, _, _ in results] == [words(text) for text in texts]
