@@ -55,6 +55,12 @@ class Timeline:
     marks: dict[Mark, float] = field(default_factory=dict)
     route: str = ""
     """Who answered: the skill or the language model."""
+    decision: str = ""
+    """How the router chose to answer: fast, think or hybrid."""
+    confidence: float | None = None
+    """How sure it was that a skill understands the sentence, 0 to 1."""
+    reason: str = ""
+    """Why it chose so; without anybody's words."""
     outcome: Outcome = Outcome.RUNNING
     service: str = "pipeline"
     """What was asked for: a whole turn, or one service of it."""
@@ -70,6 +76,11 @@ class Timeline:
     def mark(self, mark: Mark, at: float | None = None) -> None:
         """Set a mark once; later calls for the same mark change nothing."""
         self.marks.setdefault(mark, time.monotonic() if at is None else at)
+
+    def decide(self, kind: str, confidence: float, reason: str) -> None:
+        """The router has chosen."""
+        self.decision, self.confidence, self.reason = kind, confidence, reason
+        self.mark(Mark.ROUTE)
 
     def between(self, first: Mark, last: Mark) -> float | None:
         """Seconds from one mark to another, or None where either is missing."""
@@ -94,12 +105,14 @@ class Timeline:
         for mark, at in draft.marks.items():
             self.mark(mark, max(at, earliest))
         self.route = draft.route
+        self.decision, self.confidence, self.reason = draft.decision, draft.confidence, draft.reason
 
     def as_dict(self) -> dict[str, object]:
         """For the wire: marks in milliseconds since the turn started."""
         return {
             "turn_id": self.turn_id,
             "route": self.route,
+            "decision": {"kind": self.decision, "confidence": self.confidence, "reason": self.reason},
             "outcome": str(self.outcome),
             "guesses": {
                 "kept": self.guesses_kept,

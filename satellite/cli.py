@@ -15,11 +15,13 @@ from handlers.errors import MeadowlarkError, SettingsError
 from handlers.settings import load_settings
 from satellite.link import Link
 from satellite.machine import Satellite
+from satellite.notices import NoticeLine
 from satellite.report import lines, summary
 from satellite.settings import SatelliteSettings, Settings
 from satellite.sink import STDOUT, open_sink
 from satellite.source import open_source
 from satellite.turn import TurnResult
+from satellite.volume import Volume, VolumeSink
 from satellite.wake import open_wake_words
 
 _LOGGER = logging.getLogger(__name__)
@@ -110,7 +112,8 @@ async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
     try:
         source = await open_source(settings.mic)
         try:
-            sink = await open_sink(settings.speaker)
+            volume = Volume(settings.volume)
+            sink = VolumeSink(await open_sink(settings.speaker), volume)
             try:
 
                 def report(result: TurnResult) -> None:
@@ -120,7 +123,9 @@ async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
                     raise SettingsError(
                         "Push to talk (--wake-word none) sends all it hears, so it is for one turn: add --once"
                     )
-                await Satellite(source, sink, link, wake, settings.name, report).run(once=once)
+                notices = NoticeLine(link, sink, settings.name)
+                satellite = Satellite(source, sink, link, wake, settings.name, report, volume=volume, notices=notices)
+                await satellite.run(once=once)
             finally:
                 await sink.close()
         finally:

@@ -6,20 +6,23 @@
 
 The ears run all the time beside them and hand each piece of audio to whoever wants it: the wake word while LISTENING,
 the turn during a TURN (its server says when it has heard enough), nobody while WAITING. Audio leaves the satellite
-only in a TURN.
+only in a TURN. A live satellite also plays what the server says by itself, between turns.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from handlers.errors import EngineError, MeadowlarkError
 from satellite.link import Link, LinkLostError
+from satellite.notices import NoticeLine
 from satellite.sink import Sink
 from satellite.source import Source
 from satellite.turn import Turn, TurnRequest, TurnResult
+from satellite.volume import Volume
 from satellite.wake import Opening, Wake, WakeListener
 
 _LOGGER = logging.getLogger(__name__)
@@ -28,7 +31,7 @@ _LOGGER = logging.getLogger(__name__)
 class Satellite:
     """Ears, mouth and link. Without a `wake` listener it is push to talk: a turn begins at once.
 
-    `report` is told how each turn went.
+    `report` is told how each turn went. Without `notices` the server cannot call it.
     """
 
     def __init__(
@@ -39,6 +42,9 @@ class Satellite:
         wake: WakeListener | None,
         name: str,
         report: Callable[[TurnResult], None],
+        *,
+        volume: Volume | None = None,
+        notices: NoticeLine | None = None,
     ) -> None:
         self._source = source
         self._sink = sink
@@ -46,6 +52,8 @@ class Satellite:
         self._wake = wake
         self._name = name
         self._report = report
+        self._volume = volume
+        self._notices = notices
         self._conversation_id: str | None = None
         self._turn: Turn | None = None
         self._opening = Opening(Wake())
@@ -59,13 +67,17 @@ class Satellite:
         else:
             await self._link.find()
         ears = asyncio.create_task(self._hear())
+        tasks = [ears]
+        if self._notices is not None and stays:
+            tasks.append(asyncio.create_task(self._notices.run()))
         try:
             result = await self._have_turns(once=once, stays=stays)
             if result is None or not once:
                 await ears  # raises why they ended
         finally:
-            ears.cancel()
-            await asyncio.gather(ears, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
         if result is None:
             raise self._nothing_heard()
         if result.error is not None and not stays:
@@ -74,7 +86,8 @@ class Satellite:
     async def _have_turns(self, *, once: bool, stays: bool) -> TurnResult | None:
         result = None
         while (turn := await self._turns.get()) is not None:
-            result = await turn.run()
+            async with self._notices.turn() if self._notices is not None else contextlib.nullcontext():
+                result = await turn.run()
             self._report(result)
             self._conversation_id = result.conversation_id
             if once:
@@ -110,7 +123,8 @@ class Satellite:
         if wake.name is not None:
             _LOGGER.info("Heard the wake word %s (score %.2f)", wake.name, wake.score)
         self._opening = Opening(wake)
-        self._turn = Turn(self._link, self._sink, TurnRequest(self._name, self._conversation_id, wake.name))
+        request = TurnRequest(self._name, self._conversation_id, wake.name)
+        self._turn = Turn(self._link, self._sink, request, volume=self._volume)
         self._turns.put_nowait(self._turn)
 
     def _nothing_heard(self) -> MeadowlarkError:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from handlers.settings import Section
+from satellite.volume import FULL, LOUDEST
 
 
 class SatelliteSettings(Section):
@@ -21,6 +22,9 @@ class SatelliteSettings(Section):
 
     speaker: str = "default"
     """The speaker: like the microphone (- is stdout), or none."""
+
+    volume: int = Field(FULL, ge=0, le=LOUDEST)
+    """How loud it plays after its start, in percent; by voice it is changed for as long as it runs."""
 
     wake_word: list[str] = Field(["okay_nabu"], min_length=1)
     """Wake words, each NAME or NAME:THRESHOLD; none alone is push to talk."""

@@ -21,6 +21,7 @@ from handlers.errors import AudioError, DeadlineError, EngineError, MeadowlarkEr
 from handlers.wire.client import WyomingClient
 from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
+from satellite.volume import Volume
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -72,11 +73,21 @@ class TurnResult:
 class Turn:
     """A turn from its wake-up to the end of its answer. `hear` gives it audio while `run` is at work."""
 
-    def __init__(self, link: Link, sink: Sink, request: TurnRequest, *, silent_seconds: float = SILENT_SECONDS) -> None:
+    def __init__(
+        self,
+        link: Link,
+        sink: Sink,
+        request: TurnRequest,
+        *,
+        volume: Volume | None = None,
+        silent_seconds: float = SILENT_SECONDS,
+    ) -> None:
+        """`volume` is changed when the answer says so."""
         self._silent_seconds = silent_seconds
         self._link = link
         self._sink = sink
         self._request = request
+        self._volume = volume
         self._audio: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by bytes, below; b'' is the end
         self._waiting_bytes = 0
         self._heard_enough = False
@@ -131,11 +142,11 @@ class Turn:
             while (event := await client.receive(self._silent_seconds)) is not None:
                 if await self._take(event):
                     await self._sink.drain()
-                    await _tell(client, Played().event())
+                    await tell(client, Played().event())
                     return
             raise LinkLostError("The server closed the connection in the middle of the turn")
         except asyncio.CancelledError:  # interrupted: the conversation is to keep what was heard
-            await _tell(client, Event("played", {"seconds": round(self._sink.played, 3)}))
+            await tell(client, Event("played", {"seconds": round(self._sink.played, 3)}))
             raise
         finally:
             sending.cancel()
@@ -179,9 +190,11 @@ class Turn:
             context = event.data.get("context")
             if isinstance(context, dict) and isinstance(context.get("conversation_id"), str):
                 result.conversation_id = context["conversation_id"]
+            if self._volume is not None:
+                self._volume.follow(event.data.get("volume"))
         elif Error.is_type(event.type):
             self._keep_timeline(event)
-            raise _server_error(event)
+            raise server_error(event)
         elif AudioStop.is_type(event.type):
             self._keep_timeline(event)
             return True
@@ -192,9 +205,9 @@ class Turn:
     async def _play(self, event: Event) -> None:
         if AudioStart.is_type(event.type):
             if self._format is None:
-                self._format = _format(event)
+                self._format = read_format(event)
                 await self._sink.start(self._format)
-            elif _format(event) != self._format:
+            elif read_format(event) != self._format:
                 raise ProtocolError("The server changed the audio format in the middle of its answer")
         elif AudioChunk.is_type(event.type) and event.payload:
             if self._format is None:
@@ -215,14 +228,15 @@ class Turn:
             self._result.timeline = timeline
 
 
-async def _tell(client: WyomingClient, event: Event) -> None:
+async def tell(client: WyomingClient, event: Event) -> None:
     """Send what the server can do without."""
     with contextlib.suppress(OSError, MeadowlarkError):
         async with asyncio.timeout(_TELL_SECONDS):
             await client.send(event)
 
 
-def _server_error(event: Event) -> EngineError:
+def server_error(event: Event) -> EngineError:
+    """What an `error` event says."""
     error = EngineError(_text(event) or "The server failed without saying why; its log says more")
     code = event.data.get("code")
     if isinstance(code, str):
@@ -235,7 +249,8 @@ def _text(event: Event) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _format(event: Event) -> AudioFormat:
+def read_format(event: Event) -> AudioFormat:
+    """The audio format of an event; ProtocolError when it cannot be played."""
     values = [value for key in ("rate", "width", "channels") if isinstance(value := event.data.get(key), int)]
     if len(values) < 3:
         raise ProtocolError(f"The server's '{event.type}' has no rate, width and channels that are whole numbers")

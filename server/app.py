@@ -18,6 +18,7 @@ from handlers.agent.handler import AgentHandler
 from handlers.asr.handler import AsrHandler
 from handlers.errors import MeadowlarkError
 from handlers.pipeline.handler import PipelineHandler
+from handlers.pipeline.notices import NoticeHandler
 from handlers.pipeline.turn import Pipeline
 from handlers.timeline import Timeline
 from handlers.tts.handler import TtsHandler
@@ -107,6 +108,7 @@ class App:
         def services(connection: Connection) -> Sequence[Service]:
             return [
                 PipelineHandler(connection, pipeline, settings.tts.longest_text),
+                NoticeHandler(connection, engines.household.notices),
                 WakeHandler(connection, engines.wake, engines.stages.wake_workers, settings.wake),
                 AsrHandler(connection, engines.stages.recognizer, self._on_timeline),
                 AgentHandler(connection, engines.agent, settings.agent, self._on_timeline),

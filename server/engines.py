@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from handlers.asr.silero import Silero
 from handlers.asr.smart_turn import SmartTurn, load_smart_turn
 from handlers.asr.stage import Transcriber
 from handlers.cpu import Cpu
-from handlers.errors import EngineError, MeadowlarkError, ModelError
+from handlers.errors import MeadowlarkError, ModelError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelProgress, ModelStore, Where
 from handlers.pipeline.turn import Stages
@@ -27,6 +27,7 @@ from handlers.tts.cache import CachedSynthesizer
 from handlers.tts.speaker import once, sentences
 from handlers.wake.stage import WakeEngine
 from handlers.workers import Workers, usable_cores
+from server.household import Household, open_household
 from server.settings import ServerSettings
 
 _LOGGER = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Engines:
     stages: Stages
     synthesizer: CachedSynthesizer
     turns: SmartTurn | None
+    household: Household
     warming: asyncio.Task[None]
     rehearsing: asyncio.Task[None]
 
@@ -76,7 +78,7 @@ class Engines:
         if self.turns is not None:
             await self.turns.close()
         await asyncio.gather(
-            self.transcriber.close(), self.synthesizer.close(), self.agent.close(), self.stages.wake_workers.close()
+            self.transcriber.close(), self.synthesizer.close(), self.household.close(), self.stages.wake_workers.close()
         )
 
 
@@ -90,13 +92,9 @@ async def load_engines(settings: ServerSettings) -> Engines:
         turns = loading.start("turn detection", lambda: _load_turns(settings, cpu))
         synthesizer = loading.start("text to speech", lambda: _load_voices(settings, store, cpu, loading.progress))
         wake = loading.start("wake words", lambda: _load_wake(settings))
-        skills = loading.start("local skills", lambda: Skills(custom=settings.agent.custom_sentences))
-        builtin = loading.start("built-in language model", lambda: _load_builtin(settings, store, loading.progress))
-        ollama = loading.start("Ollama client", lambda: _load_ollama(settings))
-    await ollama.result().check()
-    models: list[LanguageModel] = [model for model in (ollama.result(), builtin.result()) if model is not None]
-    _log_models(models)
-    agent = Agent(skills.result(), models, settings.agent)
+        household = loading.begin("agent", _open_household(settings, store, loading.progress, synthesizer))
+    agent = household.result().agent
+    _log_models(agent.thinker.models)
     stages = Stages(
         wake=wake.result(),
         wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
@@ -113,8 +111,8 @@ async def load_engines(settings: ServerSettings) -> Engines:
         synthesizer=synthesizer.result(),
     )
     warming = asyncio.create_task(agent.warm_up(), name="warm-up")
-    rehearsing = asyncio.create_task(_rehearse(skills.result(), synthesizer.result()), name="rehearse")
-    engines = Engines(stages, synthesizer.result(), turns.result(), warming, rehearsing)
+    rehearsing = asyncio.create_task(_rehearse(household.result().skills, synthesizer.result()), name="rehearse")
+    engines = Engines(stages, synthesizer.result(), turns.result(), household.result(), warming, rehearsing)
     try:
         await _warmed(warming)
     except asyncio.CancelledError:
@@ -169,14 +167,18 @@ class _Loading:
 
     def start(self, what: str, load: Callable[[], T]) -> asyncio.Task[T]:
         """Call something that blocks, and log how long it took."""
+        return self.begin(what, asyncio.to_thread(load))
 
-        def timed() -> T:
+    def begin(self, what: str, load: Coroutine[object, object, T]) -> asyncio.Task[T]:
+        """Run something that waits, and log how long it took."""
+
+        async def timed() -> T:
             began = time.monotonic()
-            loaded = load()
+            loaded = await load
             _LOGGER.info("%s ready in %.1f s", what, time.monotonic() - began)
             return loaded
 
-        task = asyncio.create_task(asyncio.to_thread(timed))
+        task = asyncio.create_task(timed())
         self._tasks.append(task)
         return task
 
@@ -215,26 +217,15 @@ def _load_wake(settings: ServerSettings) -> WakeEngine:
     return OpenWakeWordEngine(settings.data_dir / "models" / "wake")
 
 
-def _load_builtin(settings: ServerSettings, store: ModelStore, progress: ModelProgress) -> LanguageModel | None:
-    if not settings.agent.builtin.model:
-        return None
-    try:
-        from handlers.agent.builtin import BuiltinModel
-    except EngineError as error:  # Ollama and the local skills answer without it
-        _LOGGER.warning("%s", error)
-        return None
-
-    path = store.locate(settings.agent.builtin.model, ModelKind.LLM, progress=progress)
-    return BuiltinModel(path, settings.agent.builtin)
+async def _open_household(
+    settings: ServerSettings, store: ModelStore, progress: ModelProgress, synthesizer: asyncio.Task[CachedSynthesizer]
+) -> Household:
+    """The agent needs a voice, for what it says unasked."""
+    await asyncio.wait({synthesizer})
+    return await open_household(settings.agent, settings.data_dir, store, progress, synthesizer.result())
 
 
-def _load_ollama(settings: ServerSettings) -> LanguageModel:
-    from handlers.agent.ollama import OllamaModel
-
-    return OllamaModel(settings.agent.ollama)
-
-
-def _log_models(models: list[LanguageModel]) -> None:
+def _log_models(models: Sequence[LanguageModel]) -> None:
     for model in models:
         if not model.unavailable:
             _LOGGER.info("Questions are answered by %s", model.name)

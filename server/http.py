@@ -14,6 +14,7 @@ from handlers import __version__
 from handlers.errors import SettingsError
 from handlers.timeline import Timeline
 from server.engines import Engines
+from server.memory_api import MemoryApi
 from server.metrics import Metrics
 
 _RECENT_TURNS = 20
@@ -71,6 +72,7 @@ class HttpServer:
                 web.get("/ready", self._ready),
                 web.get("/metrics", self._exposition),
                 web.get("/api/v1/voice/status", self._voice_status),
+                *MemoryApi(lambda: status.engines.agent.memories if status.engines else None).routes(),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -126,9 +128,15 @@ def _engines(engines: Engines) -> dict[str, object]:
         "wake": {"words": list(engines.wake.words)},
         "agent": {
             "models": [
-                {"name": model.name, "ready": not model.unavailable, "problem": model.unavailable or None}
-                for model in engines.agent.models
-            ]
+                {
+                    "name": model.name,
+                    "ready": model.ready,
+                    "problem": model.problem or None,
+                    "first_token_ms": None if model.first_token_seconds is None else model.first_token_seconds * 1000,
+                }
+                for model in engines.agent.thinker.status()
+            ],
+            "memory": engines.household.no_memory or "ready",
         },
     }
 
@@ -189,10 +197,12 @@ _PAGE = """<!doctype html>
       for (const model of status.engines.agent.models)
         row(engines, ["Answers", model.ready ? model.name : `${model.name}: ${model.problem}`]);
       row(engines, ["Speaks", status.engines.tts.voices.join(", ")]);
-      row(turns, ["answered by", "outcome", "end of speech to first audio"]);
+      row(turns, ["answered by", "because", "sure", "outcome", "end of speech to first audio"]);
       for (const turn of status.turns) {
         const end = turn.marks_ms.speech_end, audio = turn.marks_ms.first_audio;
-        row(turns, [turn.route, turn.outcome, end != null && audio != null ? `${Math.round(audio - end)} ms` : ""]);
+        const how = turn.decision;
+        row(turns, [turn.route, how.reason, how.confidence ?? "", turn.outcome,
+          end != null && audio != null ? `${Math.round(audio - end)} ms` : ""]);
       }
     } catch (error) {
       state.textContent = "The server does not answer. Is it running?";

@@ -1,26 +1,25 @@
-"""The agent: local skills first, then the first language model that answers."""
+"""The agent: answers at once what it can, thinks with tools about the rest, and remembers what matters."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 
-from handlers.agent.conversations import Conversations, Turn
-from handlers.agent.heard import Playback
+from handlers.agent.conversations import Conversations
+from handlers.agent.faculties import Faculties
+from handlers.agent.memory.memories import Memories
 from handlers.agent.prompt import build_messages
+from handlers.agent.response import Response
+from handlers.agent.router import Kind, Router
+from handlers.agent.safety.audit import Audit
+from handlers.agent.safety.confirm import Confirmations
 from handlers.agent.skills import Skills
-from handlers.agent.stage import AgentSettings, Generation, LanguageModel, Request
-from handlers.errors import EngineError
-from handlers.timeline import Mark, Timeline
-
-_LOGGER = logging.getLogger(__name__)
-
-NOBODY = "none"
-"""The route of a turn for which no language model answered."""
+from handlers.agent.stage import AgentSettings, Request, place_of
+from handlers.agent.thinker import Thinker
+from handlers.agent.tools.toolbox import Toolbox
+from handlers.timeline import Timeline
 
 
 def local_now() -> datetime:
@@ -34,108 +33,76 @@ class Agent:
     def __init__(
         self,
         skills: Skills,
-        models: Sequence[LanguageModel],
+        thinker: Thinker,
+        toolbox: Toolbox,
         settings: AgentSettings,
+        audit: Audit,
+        memories: Memories | None = None,
         now: Callable[[], datetime] = local_now,
     ) -> None:
-        """`models` are tried in this order."""
-        self.models = models
-        self.language = settings.language
-        self.longest_question = settings.longest_question
-        self._skills = skills
-        self._settings = settings
-        self._now = now
-        self._down = {model for model in models if model.unavailable}
+        self.settings = settings
+        self.thinker = thinker
+        self.memories = memories
         self.conversations = Conversations(settings.remembered_turns, settings.conversation_minutes * 60)
+        self._skills = skills
+        self._toolbox = toolbox
+        self._now = now
+        self._attending = 0
+        self._faculties = Faculties(
+            settings=settings,
+            skills=skills,
+            thinker=thinker,
+            toolbox=toolbox,
+            audit=audit,
+            memories=memories,
+            router=Router(skills, thinker.expected_seconds, settings.quick_sentence_seconds),
+            conversations=self.conversations,
+            confirmations=Confirmations(),
+            now=now,
+        )
 
-    async def answer(self, request: Request, timeline: Timeline) -> AsyncGenerator[str, None]:
-        """Stream the answer as text. It always says something, if only that it cannot.
-
-        Closing the iterator stops the language model. Nothing is remembered: an answer may be a draft on a guess.
-        """
-        async with contextlib.aclosing(self._route(request, timeline)) as deltas:
-            async for delta in deltas:
-                timeline.mark(Mark.FIRST_TOKEN)
-                yield delta
-
-    def remember(self, request: Request, answer: str, timeline: Timeline, playback: Playback | None = None) -> None:
-        """Keep a turn in its conversation: the answer as far as it was given."""
-        answer = answer.strip()
-        if answer and timeline.route != NOBODY:  # an apology would only teach the model to apologise
-            self.conversations.add(request.conversation_id, Turn(request.text, answer, playback))
+    def respond(self, request: Request, timeline: Timeline, committed: asyncio.Event | None = None) -> Response:
+        """The answer to a request. While `committed` is not set it is a draft on a guess: it acts on nothing."""
+        if committed is None:
+            committed = asyncio.Event()
+            committed.set()
+        return Response(self._faculties, request, timeline, committed)
 
     def knows(self, text: str, language: str) -> bool:
         """Whether a local skill answers this sentence, so that it needs no more words. Takes about a millisecond."""
-        return self._skills.answer(text, language, [], self._now()) is not None
+        return self._skills.match(text, language) is not None
+
+    def drafts(self, request: Request) -> bool:
+        """Whether it is of use to begin the answer before the speaker has finished. A skill answers at once."""
+        if self._faculties.confirmations.waits(place_of(request)):
+            return False
+        history = self.conversations.history(request.conversation_id)
+        return self._faculties.router.route(request, history).kind is not Kind.FAST
+
+    def expects_answer(self, request: Request) -> bool:
+        """Whether the assistant has asked something: then a lone name may be all that is said."""
+        history = self.conversations.history(request.conversation_id)
+        asked = bool(history) and history[-1].answer.rstrip().endswith("?")
+        return asked or self._faculties.confirmations.waits(place_of(request))
+
+    @contextlib.contextmanager
+    def attending(self) -> Iterator[None]:
+        """Somebody is being listened to or answered: the memory's work in the background waits."""
+        self._attending += 1
+        if self._attending == 1 and self.memories is not None:
+            self.memories.pause()
+        try:
+            yield
+        finally:
+            self._attending -= 1
+            if self._attending == 0 and self.memories is not None:
+                self.memories.resume()
 
     async def warm_up(self) -> None:
-        """Let every language model read the system prompt, so that the first question waits no longer than others.
-
-        A model that cannot is left alone; its first question will tell.
-        """
-        await asyncio.gather(*(self._warm_up(model) for model in self.models))
-
-    async def close(self) -> None:
-        """Close every language model."""
-        for model in self.models:
-            await model.close()
-
-    async def _warm_up(self, model: LanguageModel) -> None:
-        began = time.monotonic()
-        messages = build_messages(Request("Hello", self._settings.language), [], self._settings, self._now())
-        try:
-            async with contextlib.aclosing(model.chat(messages, Generation(1, self._settings.temperature))) as deltas:
-                async for _ in deltas:
-                    pass
-        except EngineError as error:
-            _LOGGER.debug("No warm-up: %s", error)
-        else:
-            _LOGGER.info("%s warmed up in %.1f s", model.name, time.monotonic() - began)
-
-    async def _route(self, request: Request, timeline: Timeline) -> AsyncGenerator[str, None]:
-        history = self.conversations.history(request.conversation_id)
-        skill = self._skills.answer(request.text, request.language, history, self._now())
-        if skill is not None:
-            timeline.route = f"skill/{skill.skill}"
-            timeline.mark(Mark.ROUTE)
-            yield skill.text
-            return
-        timeline.mark(Mark.ROUTE)
-        async with contextlib.aclosing(self._think(request, history, timeline)) as deltas:
-            async for delta in deltas:
-                yield delta
-
-    async def _think(self, request: Request, history: list[Turn], timeline: Timeline) -> AsyncGenerator[str, None]:
-        messages = build_messages(request, history, self._settings, self._now())
-        generation = Generation(self._settings.longest_answer, self._settings.temperature)
-        for model in self.models:
-            said = False
-            try:
-                async with contextlib.aclosing(model.chat(messages, generation)) as deltas:
-                    async for delta in deltas:
-                        if not said:
-                            timeline.route = model.name
-                        said = True
-                        yield delta
-                if not said:
-                    raise EngineError(f"{model.name} gave an empty answer")
-            except EngineError as error:
-                self._note_failure(model, error)
-                if said:
-                    yield " " + self._skills.sentence("BrokenOff", request.language)
-                    return
-            else:
-                self._note_success(model)
-                return
-        timeline.route = NOBODY
-        yield self._skills.sentence("NoModel", request.language)
-
-    def _note_failure(self, model: LanguageModel, error: EngineError) -> None:
-        """Warn when a model goes, not at every turn that does without it."""
-        _LOGGER.log(logging.DEBUG if model in self._down else logging.WARNING, "%s", error)
-        self._down.add(model)
-
-    def _note_success(self, model: LanguageModel) -> None:
-        if model in self._down:
-            self._down.discard(model)
-            _LOGGER.info("Questions are answered by %s again", model.name)
+        """Let every language model read the system prompt, so that the first question waits no longer than others."""
+        request = Request("Hello", self.settings.language)
+        specs = self._toolbox.turn(request, "").specs
+        messages = build_messages(
+            request, [], self.settings.profile(request.wake_word, request.caller), self._now(), tools=bool(specs)
+        )
+        await self.thinker.warm_up(messages, specs)

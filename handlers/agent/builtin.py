@@ -7,9 +7,13 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
+from handlers.agent.calls import CallPieces, as_json, format_as_json, tools_as_json
+from handlers.agent.fitting import fitted, without_tools
+from handlers.agent.model_settings import BuiltinSettings
 from handlers.agent.openmp import provide_openmp
 from handlers.agent.spoken import spoken
-from handlers.agent.stage import BuiltinSettings, Generation, Message
+from handlers.agent.stage import Generation, Message, Written
+from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import DeadlineError, EngineError, MissingExtraError, ModelError
 from handlers.workers import Workers, usable_cores
 
@@ -34,11 +38,9 @@ takes up to half a second instead of 8 ms."""
 _PROMPT_CACHE_MIB = 64
 """Kept prompts of earlier conversations; llama.cpp's own default is 8 GiB."""
 
-_BYTES_PER_TOKEN = 3
-"""English has four and a half. What is written in other scripts may have one: then we try again with less."""
-
 _FITTINGS = 3
-"""Tries to make a conversation fit, each with half the text of the one before."""
+"""Tries to make a conversation fit, each with half the text of the one before. Scripts that the model does not know
+well have more tokens than we estimate."""
 
 _SILENCE_SECONDS = 30.0
 """Between two tokens, on the slowest machine with the largest model that fits."""
@@ -63,22 +65,38 @@ class BuiltinModel:
             ) from error
         self._workers = Workers("builtin-llm", threads=1)
 
+    @property
+    def uses_tools(self) -> bool:
+        return self._settings.tools
+
+    @property
+    def follows_schemas(self) -> bool:
+        return self._settings.schemas
+
+    @property
+    def context_tokens(self) -> int:
+        return self._settings.context
+
     async def check(self) -> bool:
         return True
 
-    async def chat(self, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str, None]:
+    async def chat(
+        self, messages: Sequence[Message], generation: Generation, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Written, None]:
         if self._closed:
             raise EngineError(f"{self.name} is closed")
+        tools = tools if self.uses_tools else ()
+        messages = messages if self.uses_tools else without_tools(messages)
 
-        def generate(emit: Callable[[str], bool]) -> None:
-            self._generate(messages, generation, emit)
+        def generate(emit: Callable[[Written], bool]) -> None:
+            self._generate(messages, generation, tools, emit)
 
         deltas = self._workers.stream_calls(generate)
-        answer = spoken(deltas, self._settings.first_token_seconds, _SILENCE_SECONDS)
+        answer = spoken(deltas, self._settings.first_token_seconds, _SILENCE_SECONDS, tools)
         try:
             async with contextlib.aclosing(answer):
-                async for text in answer:
-                    yield text
+                async for piece in answer:
+                    yield piece
         except DeadlineError as error:
             raise DeadlineError(f"{self.name} is too slow: {error}") from None
 
@@ -87,47 +105,74 @@ class BuiltinModel:
         await self._workers.close()
         self._server = None
 
-    def _generate(self, messages: Sequence[Message], generation: Generation, emit: Callable[[str], bool]) -> None:
+    def _generate(
+        self,
+        messages: Sequence[Message],
+        generation: Generation,
+        tools: Sequence[ToolSpec],
+        emit: Callable[[Written], bool],
+    ) -> None:
         """Write an answer. When the conversation does not fit, nothing was written and less of it is tried."""
-        room = self._settings.context * _BYTES_PER_TOKEN * 2 // 3  # the last third is for the answer
+        room = self._settings.context * 2 // 3  # the last third is for the answer
         problem: dict[str, object] = {}
         for _ in range(_FITTINGS):
-            problem = self._attempt(_fitted(messages, room), generation, emit)
+            request = self._request(fitted(messages, room, tools), generation, tools)
+            problem = self._attempt(request, emit)
             if problem.get("type") != "exceed_context_size_error":
                 break
             room //= 2
         if problem:
             raise EngineError(f"{self.name} failed: {problem.get('message', problem)}")
 
-    def _attempt(
-        self, messages: Sequence[Message], generation: Generation, emit: Callable[[str], bool]
+    def _request(
+        self, messages: Sequence[Message], generation: Generation, tools: Sequence[ToolSpec]
     ) -> dict[str, object]:
+        request: dict[str, object] = {
+            "messages": as_json(messages),
+            "max_tokens": min(generation.longest, self._settings.longest_answer),
+            "temperature": generation.temperature,
+            "cache_prompt": True,
+            "stream": True,
+            **format_as_json(generation),
+        }
+        if generation.schema is not None:
+            request["max_tokens"] = generation.longest  # half a JSON text is of no use
+        else:
+            request["repeat_penalty"] = _REPEAT_PENALTY
+        if tools:
+            request["tools"] = tools_as_json(tools)
+        return request
+
+    def _attempt(self, request: dict[str, object], emit: Callable[[Written], bool]) -> dict[str, object]:
         """Returns llama.cpp's error object, empty when there is none."""
         problem: dict[str, object] = {}
+        calls = CallPieces()
+        failures: list[EngineError] = []
 
         def take(event: dict[str, object]) -> bool:
-            """Called by llama.cpp for every token; True stops it."""
+            """Called by llama.cpp for every token; True stops it. Nothing may be raised through it."""
             if "error" in event:
                 error = event["error"]
                 problem.update(error if isinstance(error, dict) else {"message": str(error)})
                 return True
-            text = _delta(event)
+            try:
+                text = calls.take(event)
+            except EngineError as error:
+                failures.append(error)
+                return True
             return self._closed or (bool(text) and not emit(text))
 
         if self._server is None:
             raise EngineError(f"{self.name} is closed")
-        request = {
-            "messages": [{"role": message.role, "content": message.content} for message in messages],
-            "max_tokens": min(generation.longest, self._settings.longest_answer),
-            "repeat_penalty": _REPEAT_PENALTY,
-            "temperature": generation.temperature,
-            "cache_prompt": True,
-            "stream": True,
-        }
         try:
             self._server.handle_chat_completions(request, take)
         except Exception as error:  # the binding raises bare exceptions
             raise EngineError(f"{self.name} failed: {error}") from error
+        if failures:
+            raise failures[0]
+        if not problem:
+            for call in calls.finish():
+                emit(call)
         return problem
 
 
@@ -148,24 +193,3 @@ def _parameters(path: Path, settings: BuiltinSettings) -> xllamacpp.CommonParams
     parameters.api_keys = [secrets.token_urlsafe()]
     parameters.ui = False
     return parameters
-
-
-def _fitted(messages: Sequence[Message], room: int) -> list[Message]:
-    """Drop the oldest turns, then the beginning of the question, until the rest has at most `room` bytes.
-
-    `messages` are the system prompt, pairs of a question and its answer, and the question.
-    """
-    fitted = list(messages)
-    while len(fitted) > 3 and sum(len(message.content.encode()) for message in fitted) > room:
-        del fitted[1:3]  # a chat template may refuse two messages of the same role in a row
-    last = fitted[-1]
-    fitted[-1] = Message(last.role, last.content.encode()[-(room // 2) :].decode(errors="ignore"))
-    return fitted
-
-
-def _delta(event: dict[str, object]) -> str:
-    choices = event.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return ""
-    content = choices[0].get("delta", {}).get("content")
-    return content if isinstance(content, str) else ""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from handlers.agent.heard import Playback
+
+if TYPE_CHECKING:  # a skill knows conversations, which know what skills understood
+    from handlers.agent.skills.stage import Match
 
 _MAX_CONVERSATIONS = 1000
 """Many more than a household has at once; a client that makes up ids cannot fill the memory."""
@@ -20,6 +24,8 @@ class Turn:
     answer: str
     playback: Playback | None = None
     """How the answer sounds, where it was spoken: it may still be interrupted."""
+    match: Match | None = None
+    """What a skill understood; a follow-up may go on from it."""
 
 
 @dataclass
@@ -69,11 +75,11 @@ class Conversations:
             return
         seconds = last.playback.possible_seconds
         if last.playback.complete and seconds >= last.playback.seconds:
-            conversation.turns[-1] = Turn(last.question, last.answer)
+            conversation.turns[-1] = replace(last, playback=None)
             return
         heard = last.playback.heard(seconds)
         if heard:
-            conversation.turns[-1] = Turn(last.question, heard)
+            conversation.turns[-1] = replace(last, answer=heard, playback=None)
         else:
             conversation.turns.pop()
 

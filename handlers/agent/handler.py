@@ -12,7 +12,8 @@ from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
 
 from handlers.agent.agent import Agent
-from handlers.agent.stage import AgentSettings, Request
+from handlers.agent.caller import AccessSettings, Caller
+from handlers.agent.stage import SAME_VOLUME, AgentSettings, Filler, Request, Volume
 from handlers.errors import RequestError
 from handlers.language import normalize, primary
 from handlers.timeline import Timeline, ignore, recorded
@@ -52,17 +53,42 @@ class AgentHandler:
     async def _answer(self, request: Request) -> None:
         context = {"conversation_id": request.conversation_id}
         await self._connection.send(HandledStart(context=context).event())
-        text = ""
-        with recorded(Timeline(uuid4().hex, service="handle"), self._on_timeline) as timeline:
+        text = remembered = ""
+        volume = SAME_VOLUME
+        with (
+            self._agent.attending(),
+            recorded(Timeline(uuid4().hex, service="handle"), self._on_timeline) as timeline,
+        ):
+            response = self._agent.respond(request, timeline)
             try:
-                async with contextlib.aclosing(self._agent.answer(request, timeline)) as deltas:
-                    async for delta in deltas:
+                async with contextlib.aclosing(response.parts()) as parts:
+                    async for part in parts:
+                        match part:
+                            case str():
+                                remembered += part
+                                delta = part
+                            case Filler(quick):
+                                delta = quick + " "
+                            case Volume():
+                                volume = part
+                                continue
+                            case _:  # the protocol has no event for tools
+                                continue
                         text += delta
                         await self._connection.send(HandledChunk(delta).event())
             finally:
-                self._agent.remember(request, text, timeline)
+                response.remember(remembered)
         await self._connection.send(HandledStop().event())
-        await self._connection.send(Handled(text=text, context=context).event())
+        await self._connection.send(handled_event(text, request.conversation_id, volume))
+
+
+def handled_event(text: str, conversation_id: str, volume: Volume) -> Event:
+    """The whole answer as the protocol has it; `volume` is ours, for a satellite that has one."""
+    event = Handled(text=text, context={"conversation_id": conversation_id}).event()
+    wanted = {"change": volume.change, "to": volume.to}
+    if any(value is not None for value in wanted.values()):
+        event.data["volume"] = {key: value for key, value in wanted.items() if value is not None}
+    return event
 
 
 def read_request(event: Event, settings: AgentSettings) -> Request:
@@ -77,7 +103,16 @@ def read_request(event: Event, settings: AgentSettings) -> Request:
         text,
         tag,
         context_id(context, "conversation_id") or uuid4().hex,
-        context_id(context, "satellite_id"),
+        read_caller(context, settings.access),
+    )
+
+
+def read_caller(context: fields.Json, access: AccessSettings) -> Caller:
+    """Who speaks and where, as the `context` of an event says it."""
+    return access.caller(
+        satellite=context_id(context, "satellite_id"),
+        user=context_id(context, "user_id"),
+        room=context_id(context, "room"),
     )
 
 

@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date
 
 from handlers.agent.conversations import Turn
-from handlers.agent.stage import AgentSettings, Message, Request
+from handlers.agent.profiles import LENGTHS, Profile
+from handlers.agent.safety.data import DATA_RULE, as_data
+from handlers.agent.stage import Message, Request
 from handlers.language import primary
 
 _SPEECH = (
-    "Your answer is read aloud. Use one to three short sentences of plain words: no lists, no markdown, no emoji, "
-    "no web addresses. If you do not know something or cannot do it, say so. Ask back only when you must."
+    "Your answer is read aloud. Use plain words: no lists, no markdown, no emoji, no web addresses; write units as "
+    "words. If you do not know something or cannot do it, say so. Ask back only when you cannot go on without."
 )
 
+_TOOLS = "Use a tool when it helps; never say that something is done unless a tool has said so."
 
-def build_messages(request: Request, history: list[Turn], settings: AgentSettings, now: datetime) -> list[Message]:
-    """The system prompt, the last turns, and the question.
 
-    The system prompt changes once a day at most, so that a model's prefix cache stays warm; the time of day is
-    what the local skill answers.
+def build_messages(
+    request: Request,
+    history: Sequence[Turn],
+    profile: Profile,
+    now: datetime,
+    *,
+    notes: Sequence[str] = (),
+    tools: bool = False,
+) -> list[Message]:
+    """The system prompt, the last turns, and the question with what helps to answer it.
+
+    The system prompt changes once a day at most, and what belongs to one question stands beside that question, so
+    that a model's prefix cache stays warm; the time of day is what the local skill answers. `notes` are memories, each
+    a sentence; they are data, whatever they say. `tools` says whether the model has any.
     """
-    today = format_date(now.date(), "EEEE, d MMMM y", locale="en")
-    language = _in_english(request.language)
-    messages = [Message("system", f"{settings.persona} {_SPEECH} Today is {today}. Answer in {language}.")]
-    for turn in history[-settings.remembered_turns :] if settings.remembered_turns else []:
+    messages = [Message("system", system_prompt(request.language, profile, now, tools=tools))]
+    for turn in history:
         messages.append(Message("user", turn.question))
         messages.append(Message("assistant", turn.answer))
-    messages.append(Message("user", request.text))
+    messages.append(Message("user", "\n\n".join([*_circumstances(request, notes, now, tools), request.text])))
     return messages
+
+
+def system_prompt(language: str, profile: Profile, now: datetime, *, tools: bool) -> str:
+    """What is the same for every question of a day."""
+    today = format_date(now.date(), "EEEE, d MMMM y", locale="en")
+    parts = [profile.persona, LENGTHS[profile.length], _SPEECH]
+    if tools:
+        parts += [_TOOLS, DATA_RULE]
+    return " ".join([*parts, f"Today is {today}. Answer in {_in_english(language)}."])
+
+
+def _circumstances(request: Request, notes: Sequence[str], now: datetime, tools: bool) -> list[str]:
+    """What a model cannot know but may need. A model without tools is a small one: it would only repeat it."""
+    parts = []
+    if notes:
+        parts.append(as_data("memory", "\n".join(f"- {note}" for note in notes)))
+    if tools:
+        place = f", in the room: {request.caller.room}" if request.caller.room else ""
+        parts.append(f"(It is {now:%H:%M}{place}.)")
+    return parts
 
 
 def _in_english(tag: str) -> str:

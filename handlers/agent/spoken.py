@@ -1,42 +1,50 @@
-"""What a language model streams, as the agent takes it: only words for the listener, and in time."""
+"""What a language model streams, as the agent takes it: only words for the listener, whole calls, and in time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
+from typing import TypeVar
 
+from handlers.agent.stage import Written
+from handlers.agent.text_calls import TextCalls
+from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import DeadlineError
 from handlers.tts.thoughts import ThoughtFilter
 
+T = TypeVar("T")
+
 
 async def spoken(
-    deltas: AsyncGenerator[str, None], first_seconds: float, silence_seconds: float
-) -> AsyncGenerator[str, None]:
-    """Pass on `deltas` without thoughts and leading blanks. Closes them however it ends.
+    deltas: AsyncGenerator[Written, None],
+    first_seconds: float,
+    silence_seconds: float,
+    tools: Sequence[ToolSpec] = (),
+) -> AsyncGenerator[Written, None]:
+    """Pass on `deltas` without thoughts and leading blanks, calls of `tools` also where they are written as text.
 
-    Raises DeadlineError when the first word does not come within `first_seconds`, however much was thought, or no
-    delta at all for `silence_seconds` after it. The time that the reader takes does not count.
+    Closes the deltas however it ends. Raises DeadlineError when the first word or call does not come within
+    `first_seconds`, however much was thought, or no delta at all for `silence_seconds` after it; AnswerError for a
+    call that cannot be read. The time that the reader takes does not count.
     """
-    thoughts = ThoughtFilter()
+    clean = _Clean(tools)
     loop = asyncio.get_running_loop()
     first_until = loop.time() + first_seconds
-    said = False
+    begun = False
     async with contextlib.aclosing(deltas):
         while True:
-            until = loop.time() + silence_seconds if said else first_until
-            delta = await _next(deltas, until, silence_seconds if said else first_seconds)
-            text = thoughts.finish() if delta is None else thoughts.feed(delta)
-            if not said:
-                text = text.lstrip()
-            if text:
-                said = True
-                yield text
+            until = loop.time() + silence_seconds if begun else first_until
+            delta = await next_until(deltas, until, silence_seconds if begun else first_seconds)
+            for piece in clean.take(delta):
+                begun = True
+                yield piece
             if delta is None:
                 return
 
 
-async def _next(deltas: AsyncGenerator[str, None], until: float, seconds: float) -> str | None:
+async def next_until(deltas: AsyncGenerator[T, None], until: float, seconds: float) -> T | None:
+    """The next one, None after the last. Raises DeadlineError, which names `seconds`, at the loop's time `until`."""
     try:
         async with asyncio.timeout_at(until) as deadline:
             return await anext(deltas, None)
@@ -44,3 +52,28 @@ async def _next(deltas: AsyncGenerator[str, None], until: float, seconds: float)
         if not deadline.expired():  # the connection's own
             raise
         raise DeadlineError(f"no word came for {seconds:g} seconds") from None
+
+
+class _Clean:
+    """Of what a model writes: what the agent takes."""
+
+    def __init__(self, tools: Sequence[ToolSpec]) -> None:
+        self._calls = TextCalls(tools)
+        self._thoughts = ThoughtFilter()
+        self._said = False
+
+    def take(self, delta: Written | None) -> list[Written]:
+        """One more delta, None at the end; returns what can be passed on now."""
+        if delta is None:
+            pieces = self._calls.finish()
+        else:
+            pieces = self._calls.feed(delta) if isinstance(delta, str) else [delta]
+        out = [self._words(self._thoughts.feed(piece)) if isinstance(piece, str) else piece for piece in pieces]
+        if delta is None:
+            out.append(self._words(self._thoughts.finish()))
+        return [piece for piece in out if piece]
+
+    def _words(self, text: str) -> str:
+        text = text if self._said else text.lstrip()
+        self._said = self._said or bool(text)
+        return text

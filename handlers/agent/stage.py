@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, model_validator
 
+from handlers.agent.caller import ANYBODY, AccessSettings, Caller
+from handlers.agent.locality import check_local, require_local
+from handlers.agent.memory.settings import MemorySettings
+from handlers.agent.model_settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
+from handlers.agent.profiles import Length, Profile, ProfileSettings, choose_profile
+from handlers.agent.safety.audit import AuditSettings
+from handlers.agent.tools.settings import ToolSettings
+from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolSpec, ToolStarted
 from handlers.settings import Section
-
-
-class OllamaSettings(Section):
-    """A running Ollama."""
-
-    url: HttpUrl = HttpUrl("http://127.0.0.1:11434")
-    """Where Ollama listens."""
-
-    model: str = ""
-    """Model name as in `ollama list`; empty takes the one that was changed last, of those that talk and run here."""
-
-    keep_alive: str = "30m"
-    """How long Ollama keeps the model in memory after an answer."""
-
-    context: int = Field(4096, ge=512, le=131072)
-    """Tokens of context."""
-
-    connect_seconds: float = Field(1.5, gt=0, le=30)
-    """An Ollama on this network accepts a connection in milliseconds; after this the built-in model answers."""
-
-    first_token_seconds: float = Field(30.0, gt=0, le=300)
-    """Loading a model into memory may take this long; after it the built-in model answers."""
-
-    silence_seconds: float = Field(30.0, gt=0, le=300)
-    """Between two words; after it the answer is given up."""
-
-    retry_seconds: float = Field(30.0, ge=0, le=3600)
-    """After a failure Ollama is left alone for so long; otherwise every turn would wait for a server that is gone."""
-
-
-class BuiltinSettings(Section):
-    """The small language model that answers when no Ollama does."""
-
-    model: str = "smollm2-135m-instruct"
-    """A model name (see meadowlark-models list) or the path of a .gguf file; empty for none."""
-
-    context: int = Field(2048, ge=512, le=131072)
-    """Tokens of context."""
-
-    longest_answer: int = Field(96, ge=16, le=4096)
-    """Tokens of one answer: half a minute of speech. A small model rambles."""
-
-    threads: int = Field(0, ge=0, le=64)
-    """Threads; 0 leaves one core to the voice, and takes at most 4."""
-
-    first_token_seconds: float = Field(60.0, gt=0, le=600)
-    """Reading a long conversation, after the requests that came before, may take this long."""
 
 
 class AgentSettings(Section):
@@ -70,6 +31,16 @@ class AgentSettings(Section):
 
     persona: str = "You are Meadowlark, a friendly voice assistant in a private home."
     """Who the assistant is, in the words that the language model reads."""
+
+    length: Length = "normal"
+    """How long an answer is: brief, normal or detailed."""
+
+    profiles: list[ProfileSettings] = Field(default_factory=list)
+    """Other personas, languages, voices and lengths, by wake word, satellite and person. The first that fits counts."""
+
+    quick_sentence_seconds: float = Field(1.5, ge=0, le=60)
+    """Where the language model is expected to need longer for its first word, a short sentence fills the time;
+    0 never."""
 
     longest_answer: int = Field(256, ge=16, le=4096)
     """Tokens of one answer: about a minute and a half of speech."""
@@ -86,27 +57,80 @@ class AgentSettings(Section):
     longest_question: int = Field(4000, ge=100, le=100_000)
     """Characters of one request."""
 
+    local_only: bool = True
+    """Only language models and memories in this network: an address outside is an error, not a slip."""
+
+    order: list[str] = Field(default_factory=list)
+    """Language models as they are asked, one after the other: 'ollama', names of endpoints, 'builtin'. Empty is all,
+    in this order."""
+
+    access: AccessSettings = AccessSettings()
+    think: ThinkSettings = ThinkSettings()
     ollama: OllamaSettings = OllamaSettings()
+    endpoints: list[EndpointSettings] = Field(default_factory=list)
+    """Servers that speak OpenAI's protocol."""
+
     builtin: BuiltinSettings = BuiltinSettings()
+    tools: ToolSettings = ToolSettings()
+    audit: AuditSettings = AuditSettings()
+    memory: MemorySettings = MemorySettings()
+
+    @model_validator(mode="after")
+    def _stays_here(self) -> Self:
+        if self.local_only:
+            check_local(self.ollama, self.endpoints)
+            require_local(self.memory.ollama.url, "agent.memory.ollama.url")
+            for key, url in (
+                ("chroma_url", self.memory.index.chroma_url),
+                ("qdrant_url", self.memory.index.qdrant_url),
+            ):
+                if url is not None:
+                    require_local(url, f"agent.memory.index.{key}")
+        return self
+
+    @model_validator(mode="after")
+    def _order_is_known(self) -> Self:
+        known = ["ollama", *(endpoint.title for endpoint in self.endpoints), "builtin"]
+        for name in self.order:
+            if name not in known:
+                raise ValueError(f"agent.order: there is no language model '{name}'; there are {', '.join(known)}")
+        return self
+
+    def profile(self, wake_word: str, caller: Caller) -> Profile:
+        """How the assistant is in a turn."""
+        default = Profile(self.persona, self.length)
+        return choose_profile(self.profiles, default, wake_word, caller.satellite, caller.user)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody said, and where."""
+    """What somebody said, who, and where."""
 
     text: str
     language: str = "en"
     conversation_id: str = ""
     """Requests with the same id are one conversation."""
-    satellite_id: str = ""
+    caller: Caller = ANYBODY
+    wake_word: str = ""
+    """The wake word that began the turn, if one did: it may have a persona of its own."""
+
+
+def place_of(request: Request) -> str:
+    """Where something is said: at a satellite, else in a conversation. There a yes counts, and private mode."""
+    caller = request.caller
+    return f"satellite {caller.satellite}" if caller.satellite else f"conversation {request.conversation_id}"
 
 
 @dataclass(frozen=True)
 class Message:
     """One message as a language model sees it."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Literal["system", "user", "assistant", "tool"]
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """Tools that the assistant wanted with this message."""
+    answers: ToolCall | None = None
+    """The call whose result a message of the role 'tool' is."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +140,35 @@ class Generation:
     longest: int
     """Tokens."""
     temperature: float
+    schema: Mapping[str, object] | None = None
+    """A JSON schema that the whole answer must fit; for work in the background, never for what is spoken."""
+
+
+Written = str | ToolCall
+"""What a language model writes: words for the listener, or a wish for a tool."""
+
+
+@dataclass(frozen=True)
+class Filler:
+    """A quick first sentence, said while the language model still reads; not a part of what is remembered."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The place where the answer is heard becomes louder or quieter. One of the two is None."""
+
+    change: int | None = None
+    """In percent of full, below zero for quieter."""
+    to: int | None = None
+    """Percent of full."""
+
+
+SAME_VOLUME = Volume()
+
+AnswerPart = str | Filler | Volume | ToolStarted | ToolFinished
+"""What comes of an answer, in order: its words, and what is done for it."""
 
 
 class LanguageModel(Protocol):
@@ -129,11 +182,25 @@ class LanguageModel(Protocol):
     def unavailable(self) -> str:
         """Why it could not answer when last tried, one sentence; empty when it could."""
 
+    @property
+    def uses_tools(self) -> bool:
+        """Whether it can be trusted with tools; without, it is not told of any."""
+
+    @property
+    def follows_schemas(self) -> bool:
+        """Whether it is able enough to fill a JSON schema with sense: what the memory asks of it."""
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that the messages and the answer may have together."""
+
     async def check(self) -> bool:
         """Whether it would answer now. Quick; sets `unavailable`."""
 
-    def chat(self, messages: Sequence[Message], generation: Generation) -> AsyncGenerator[str, None]:
-        """Stream an answer, only what is meant for the listener: no thoughts, no leading blanks.
+    def chat(
+        self, messages: Sequence[Message], generation: Generation, tools: Sequence[ToolSpec] = ()
+    ) -> AsyncGenerator[Written, None]:
+        """Stream an answer, only what is meant for the listener: no thoughts, no leading blanks. Calls come whole.
 
         EngineError when it cannot, also after some words; closing the iterator stops the generation.
         """

@@ -84,11 +84,13 @@ class Recognizer:
         language: str | None = None,
         hints: Hints = NO_HINTS,
         wake_phrase: str = "",
+        answering: bool = False,
     ) -> Transcript:
         """Read internal audio until the utterance ends or the audio does.
 
         Live audio ends at a silence as long as the guess and the sound ask for. From a file, which arrives faster than
         speech, everything is taken. `wake_phrase` began the turn; what is left of it in the transcript is removed.
+        `answering` says that the assistant has asked something: a lone name is then an answer, not a beginning.
         Raises RequestError for a file that is too long.
         """
         spoken = language or self._settings.language
@@ -102,7 +104,7 @@ class Recognizer:
             patience=Patience(
                 self._settings.endpoint,
                 lambda text: self._is_command(text, spoken),
-                [*self._phrases, *names],
+                [] if answering else [*self._phrases, *names],
                 spoken,
             ),
             hearing=hearing,

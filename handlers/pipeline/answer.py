@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeVar
 
-from handlers.agent.agent import NOBODY, Agent
+from handlers.agent.agent import Agent
 from handlers.agent.heard import Playback
-from handlers.agent.stage import Request
+from handlers.agent.response import NOBODY, Response
+from handlers.agent.stage import SAME_VOLUME, Filler, Request, Volume
+from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.cpu import Ticket, Urgency
 from handlers.errors import BusyError
 from handlers.pipeline.stage import (
@@ -22,12 +25,18 @@ from handlers.pipeline.stage import (
     Emit,
     Feedback,
     Stage,
+    ToolUsed,
     TurnEvent,
     TurnRequest,
 )
 from handlers.timeline import Mark, Timeline
 from handlers.tts.speaker import sentences, speak
 from handlers.tts.stage import Synthesizer, VoiceChoice
+
+T = TypeVar("T")
+
+Piece = str | Filler | ToolStarted | ToolFinished
+"""What is written of an answer."""
 
 
 class Answer:
@@ -38,7 +47,13 @@ class Answer:
     """
 
     def __init__(
-        self, agent: Agent, synthesizer: Synthesizer, request: TurnRequest, question: Request, emit: Emit
+        self,
+        agent: Agent,
+        synthesizer: Synthesizer,
+        request: TurnRequest,
+        question: Request,
+        emit: Emit,
+        turn_id: str,
     ) -> None:
         self.question = question
         self._agent = agent
@@ -47,10 +62,13 @@ class Answer:
         self._spoken = request.end is Stage.TTS
         self._emit = emit
         self._floor = Floor()
-        self._draft = Timeline("draft")
+        self._draft = Timeline(turn_id)
         self._timeline = self._draft
+        self._response: Response = agent.respond(question, self._draft, self._floor.given)
         self._feedback = Feedback()
         self._given = ""
+        self._remembered = ""
+        self._volume = SAME_VOLUME
         self._playback = Playback()
         self._task = asyncio.create_task(self._run())
 
@@ -82,7 +100,7 @@ class Answer:
         await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        written: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by the length of an answer
+        written: asyncio.Queue[Piece | None] = asyncio.Queue()
         to_speak: asyncio.Queue[str | None] = asyncio.Queue()
         answered = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -91,24 +109,41 @@ class Answer:
             if self._spoken:
                 group.create_task(self._speak(to_speak, answered))
 
-    async def _think(self, *outputs: asyncio.Queue[str | None]) -> None:
-        async with contextlib.aclosing(self._agent.answer(self.question, self._draft)) as deltas:
-            async for delta in deltas:
-                for output in outputs:
-                    output.put_nowait(delta)
-        for output in outputs:
-            output.put_nowait(None)
+    async def _think(self, written: asyncio.Queue[Piece | None], to_speak: asyncio.Queue[str | None]) -> None:
+        """Both queues are bounded by the length of an answer."""
+        async with contextlib.aclosing(self._response.parts()) as parts:
+            async for part in parts:
+                if isinstance(part, Volume):
+                    self._volume = part
+                    continue
+                written.put_nowait(part)
+                if isinstance(part, str):
+                    to_speak.put_nowait(part)
+                elif isinstance(part, Filler):
+                    to_speak.put_nowait(part.text + "\n")  # a sentence that is whole
+        written.put_nowait(None)
+        to_speak.put_nowait(None)
 
-    async def _write(self, written: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
+    async def _write(self, written: asyncio.Queue[Piece | None], answered: asyncio.Event) -> None:
         conversation_id = self.question.conversation_id
         await self._say(AnswerStarted(conversation_id))
-        async for delta in _until_none(written):
+        pieces: AsyncIterator[Piece] = _until_none(written)
+        async for piece in pieces:
+            match piece:
+                case ToolStarted() | ToolFinished():
+                    await self._say(ToolUsed(piece))
+                    continue
+                case Filler(text):
+                    delta = text + " "
+                case str():
+                    delta = piece
+                    self._remembered += delta
             await self._say(AnswerChunk(delta))
             self._given += delta
         await self._say(AnswerStopped())
         if not self._spoken:
             self._complete()
-        await self._say(Answered(self._given, conversation_id))
+        await self._say(Answered(self._given, conversation_id, self._volume))
         answered.set()
 
     async def _speak(self, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
@@ -126,7 +161,7 @@ class Answer:
     def _remember(self) -> None:
         self._playback.reported = self._feedback.played
         playback = self._playback if self._spoken else None
-        self._agent.remember(self.question, self._given, self._timeline, playback)
+        self._response.remember(self._remembered, playback)
         self._feedback.remembered = True
 
     async def _say(self, event: TurnEvent) -> None:
@@ -205,6 +240,6 @@ class _Metered:
                 yield pcm
 
 
-async def _until_none(queue: asyncio.Queue[str | None]) -> AsyncIterator[str]:
+async def _until_none(queue: asyncio.Queue[T | None]) -> AsyncIterator[T]:
     while (item := await queue.get()) is not None:
         yield item

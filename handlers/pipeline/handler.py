@@ -16,7 +16,7 @@ from wyoming.asr import TranscriptChunk as TranscriptChunkEvent
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
-from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
+from wyoming.handle import HandledChunk, HandledStart, HandledStop
 from wyoming.pipeline import RunPipeline
 from wyoming.snd import Played
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop
@@ -26,7 +26,7 @@ from wyoming.wake import Detection
 from wyoming.wake import NotDetected as NotDetectedEvent
 
 from handlers import language
-from handlers.agent.handler import check_language, context_id
+from handlers.agent.handler import check_language, context_id, handled_event, read_caller
 from handlers.asr.handler import read_hints
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.pipeline.stage import (
@@ -42,6 +42,7 @@ from handlers.pipeline.stage import (
     Feedback,
     NotDetected,
     Stage,
+    ToolUsed,
     Transcribed,
     TranscriptChunk,
     TranscriptStarted,
@@ -177,7 +178,7 @@ class PipelineHandler:
 
     def _put_text(self, event: Event, text: TextInput) -> None:
         question = Transcript.is_type(event.type)
-        limit = self._pipeline.stages.agent.longest_question if question else self._longest_text
+        limit = self._pipeline.stages.agent.settings.longest_question if question else self._longest_text
         try:
             text.put(fields.text(event, "text", limit=limit))
         except RequestError:  # nothing can come of this turn any more
@@ -201,6 +202,8 @@ class PipelineHandler:
 
         async def emit(event: TurnEvent) -> None:
             wyoming = to_wyoming(event)
+            if wyoming is None:
+                return
             if isinstance(event, VoiceStopped):
                 audio.close()  # the rest of a microphone that stays open is dropped, not waited for
             if isinstance(event, LAST_EVENTS[request.end]):
@@ -236,30 +239,33 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         raise RequestError(
             "bad-event", f"A pipeline cannot start with {start.name.lower()} and end with {end.name.lower()}"
         )
-    recognizer = pipeline.stages.recognizer
-    tag = fields.optional_text(event, "language")
+    recognizer, settings = pipeline.stages.recognizer, pipeline.stages.agent.settings
+    context = fields.mapping(event, "context")
+    caller = read_caller(context, settings.access)
+    wake_word = (fields.optional_text(event, "wake_word_name") or "")[:_MAX_WAKE_WORD]
+    profile = settings.profile(wake_word, caller)
+    tag = fields.optional_text(event, "language") or profile.language
     if tag:
         check_language(language.normalize(tag))
         if start <= Stage.ASR:
             tag = language.require(tag, recognizer.transcriber.languages, "The speech model")
     wake_words = fields.texts(event, "wake_word_names", limit=_MAX_WAKE_WORDS)
     require_words(wake_words, pipeline.stages.wake.words)
-    context = fields.mapping(event, "context")
     return TurnRequest(
         start,
         end,
-        voice=choose_voice(event, pipeline.stages.synthesizer),
-        wake_word=(fields.optional_text(event, "wake_word_name") or "")[:_MAX_WAKE_WORD],
+        voice=choose_voice(event, pipeline.stages.synthesizer, profile.voice),
+        wake_word=wake_word,
         wake_words=wake_words,
         language=tag or None,
         hints=read_hints(event),
         conversation_id=context_id(context, "conversation_id") or uuid4().hex,
-        satellite_id=context_id(context, "satellite_id"),
+        caller=caller,
     )
 
 
-def to_wyoming(event: TurnEvent) -> Event:
-    """A turn's event as the protocol has it."""
+def to_wyoming(event: TurnEvent) -> Event | None:
+    """A turn's event as the protocol has it, None where it has none."""
     match event:
         case Detected(name, milliseconds):
             return Detection(name=name, timestamp=milliseconds).event()
@@ -283,8 +289,10 @@ def to_wyoming(event: TurnEvent) -> Event:
             return HandledChunk(text).event()
         case AnswerStopped():
             return HandledStop().event()
-        case Answered(text, conversation_id):
-            return Handled(text=text, context={"conversation_id": conversation_id}).event()
+        case Answered(text, conversation_id, volume):
+            return handled_event(text, conversation_id, volume)
+        case ToolUsed():
+            return None  # the protocol has no event for it
         case AudioStarted(audio):
             return AudioStart(audio.rate, audio.width, audio.channels).event()
         case AudioPiece(pcm, audio):

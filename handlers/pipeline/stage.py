@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from handlers.agent.caller import ANYBODY, Caller
+from handlers.agent.stage import SAME_VOLUME, Volume
+from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.asr.stage import NO_HINTS, Hints
 from handlers.audio import AudioFormat
 from handlers.tts.stage import VoiceChoice
@@ -35,7 +38,7 @@ class TurnRequest:
     """Language of speech and answer; None is each stage's default."""
     hints: Hints = field(default=NO_HINTS)
     conversation_id: str = ""
-    satellite_id: str = ""
+    caller: Caller = ANYBODY
 
 
 @dataclass
@@ -118,6 +121,15 @@ class Answered:
 
     text: str
     conversation_id: str
+    volume: Volume = SAME_VOLUME
+    """The place becomes louder or quieter from the next sound on."""
+
+
+@dataclass(frozen=True)
+class ToolUsed:
+    """A tool was started for the answer, or came to its end."""
+
+    event: ToolStarted | ToolFinished
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,7 @@ TurnEvent = (
     | AnswerChunk
     | AnswerStopped
     | Answered
+    | ToolUsed
     | AudioStarted
     | AudioPiece
     | AudioStopped

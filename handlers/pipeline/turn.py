@@ -73,9 +73,9 @@ class Pipeline:
         answer that still sounds the conversation keeps only what was heard. Raises RequestError when there is no
         speech, and whatever an engine raises.
         """
-        async with self._floor(request.satellite_id, feedback):
+        async with self._floor(request.caller.satellite, feedback):
             self.stages.agent.conversations.interrupt(request.conversation_id)
-            with recorded(timeline, self._on_timeline):
+            with self.stages.agent.attending(), recorded(timeline, self._on_timeline):
                 await _Turn(self.stages, request, emit, timeline, feedback).run(audio, text)
 
     @contextlib.asynccontextmanager
@@ -124,6 +124,7 @@ class _Turn:
         self._feedback = feedback
         self._draft: Answer | None = None
         self._partials = Partials()
+        self._wake_word = request.wake_word
 
     async def run(self, audio: AsyncIterator[bytes], text: AsyncIterator[str]) -> None:
         try:
@@ -138,6 +139,7 @@ class _Turn:
             detected, rest = await self._wait_for_wake_word(audio)
             if detected is None or end is Stage.WAKE:
                 return
+            self._wake_word = detected
             wake_phrase = self._stages.wake.words[detected].phrase
             audio = _chain(rest, audio)
         if start is Stage.TTS:
@@ -160,6 +162,7 @@ class _Turn:
             language=self._request.language,
             hints=self._request.hints,
             wake_phrase=wake_phrase,
+            answering=self._stages.agent.expects_answer(self._question("", self._request.language)),
         )
         if not transcript.text:
             raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
@@ -191,10 +194,10 @@ class _Turn:
     async def guessed(self, transcript: Transcript) -> None:
         """Begin to answer what may be the whole question; nothing of it leaves before the speaker has finished."""
         question = self._question(transcript.text, transcript.language)
-        if self._request.end is Stage.ASR or self._stages.agent.knows(question.text, question.language):
-            return  # a skill answers at once, and may act: not on a guess
+        if self._request.end is Stage.ASR or not self._stages.agent.drafts(question):
+            return
         await self._drop_draft()
-        self._draft = Answer(self._stages.agent, self._stages.synthesizer, self._request, question, self._emit)
+        self._draft = self._begin(question)
 
     async def resumed(self, text: str) -> None:
         await self._drop_draft()
@@ -212,17 +215,22 @@ class _Turn:
     def _question(self, text: str, tag: str | None) -> Request:
         return Request(
             text,
-            tag or self._stages.agent.language,
+            tag or self._stages.agent.settings.language,
             self._request.conversation_id,
-            self._request.satellite_id,
+            self._request.caller,
+            self._wake_word,
         )
 
     async def _answer(self, question: Request) -> None:
         """Give the answer: the draft if it answers this question, else a new one."""
         if self._draft is None or self._draft.question != question or self._draft.apologises:
             await self._drop_draft()
-            self._draft = Answer(self._stages.agent, self._stages.synthesizer, self._request, question, self._emit)
+            self._draft = self._begin(question)
         await self._draft.give(self._timeline, self._feedback)
+
+    def _begin(self, question: Request) -> Answer:
+        stages = self._stages
+        return Answer(stages.agent, stages.synthesizer, self._request, question, self._emit, self._timeline.turn_id)
 
     async def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None

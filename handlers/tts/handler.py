@@ -88,8 +88,8 @@ class TtsHandler:
         await self._connection.send(AudioStop().event())
 
 
-def choose_voice(event: Event, synthesizer: Synthesizer) -> VoiceChoice:
-    """The voice that a `synthesize` or `synthesize-start` asks for; RequestError when it is not there."""
+def choose_voice(event: Event, synthesizer: Synthesizer, default: str = "") -> VoiceChoice:
+    """The voice that an event asks for, `default` where it names none; RequestError when it is not there."""
     text_format = fields.optional_text(event, "text_format")
     if text_format not in (None, "text"):
         raise RequestError(
@@ -102,4 +102,6 @@ def choose_voice(event: Event, synthesizer: Synthesizer) -> VoiceChoice:
         if value is not None and not isinstance(value, str):
             raise RequestError("bad-event", f"'voice.{key}' of the event '{event.type}' is not a text")
         wanted[key] = value or None
+    if not any(wanted.values()):
+        wanted["name"] = default or None
     return synthesizer.choose(**wanted)

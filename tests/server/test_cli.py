@@ -158,7 +158,7 @@ class TestStops:
                     assert outer.poll() is None, (tmp_path / "log").read_text()
                 children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
                 os.kill(int(children[0]), signal.SIGTERM)
-                assert outer.wait(20) == 0
+                assert outer.wait(90) == 0
             finally:
                 outer.kill()
 

@@ -49,7 +49,7 @@ class ServerProcess:
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(20)
+                self.process.wait(90)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -76,7 +76,7 @@ class ServerProcess:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(90)
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[WyomingClient]:

@@ -1,153 +1,173 @@
-"""Local skills: sentences matched by `hassil`, answered from templates."""
+"""Local skills: whole sentences matched by `hassil`, and handed to the skill that owns them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
 from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
 
 from handlers import language as languages
-from handlers.agent.conversations import Turn
-from handlers.errors import MissingExtraError, SettingsError
+from handlers.agent.skills.sentence_files import (
+    Sentences,
+    follow_ups_of,
+    phrase_books,
+    read_custom,
+    read_folder,
+    sentences_of,
+)
+from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply, Selective, Skill
+from handlers.errors import MissingExtraError
 
 try:
-    from hassil import Intents, recognize_best
+    from hassil import RecognizeResult, recognize_all
 except ImportError:
     raise MissingExtraError("Local skills", "server") from None
 
-_LONGEST = 200
-"""Characters; no skill knows a sentence half as long, and matching takes time in proportion to it."""
+_LONGEST = 500
+"""Characters: half a minute of speech. Only things to remember are nearly as long, and matching takes time in
+proportion."""
 
-_PLACEHOLDER = re.compile(r"\{(\w+)\}")
-"""In a response. What is not known is left out, so that a slip in a file of one's own is not a turn that fails."""
-
-_PUNCTUATION = re.compile(r"[,;:.!?…]+(?=\s|$)|,(?=\w)")
-"""Whisper hears commas in commands ("Resume, timer."); a sentence is the same without."""
-
-_NARROW_SPACES = str.maketrans("\u202f\u00a0", "  ")
-"""Babel sets them in times and dates, for the eye."""
-
-
-@dataclass(frozen=True)
-class SkillAnswer:
-    """What a skill says, and which one it was."""
-
-    skill: str
-    text: str
-
-
-@dataclass(frozen=True)
-class _Language:
-    tag: str
-    intents: Intents
-    responses: dict[str, str]
+_PUNCTUATION = re.compile(r"[,;:.!?…]+(?=\s|$)|,(?=[^\W\d])|(?<!\d)\"|[“”„«»]")
+"""Whisper hears commas in commands ("Resume, timer."); a sentence is the same without. Decimal commas and inches
+stay."""
 
 
 class Skills:
-    """The skills of every language folder beside this module, and sentences of the household's own."""
+    """The sentences of every language folder beside this module and of the household, and the skills that they call."""
 
-    def __init__(self, folder: Path = Path(__file__).parent, custom: Sequence[Path] = ()) -> None:
-        """`custom` files are like a language's `sentences.yaml`, with `responses` in the same file."""
-        self._languages = {path.parent.name: _load(path.parent) for path in sorted(folder.glob("*/sentences.yaml"))}
-        self._custom = [load_custom(path) for path in custom]
+    def __init__(
+        self, skills: Sequence[Skill] = (), folder: Path = Path(__file__).parent, custom: Sequence[Path] = ()
+    ) -> None:
+        """`custom` files have the shape of a language's `core.yaml`; an intent of theirs that no skill owns is answered
+        from the response of its name. Sentences of a folder whose skill is not there are not known. SettingsError for a
+        bad file."""
+        self._owners = {intent: skill for skill in skills for intent in skill.intents}
+        files = {path.parent.name: read_folder(path.parent) for path in sorted(folder.glob("*/core.yaml"))}
+        household = [read_custom(path, frozenset(self._owners)) for path in custom]
+        self._languages = {tag: sentences_of(tag, content, self._owners.keys()) for tag, content in files.items()}
+        self._custom = [sentences_of(str(content["language"]), content) for content in household]
+        self._follow_ups = {tag: follow_ups_of(tag, content) for tag, content in files.items()}
+        self._phrases = phrase_books(files, household)
+        for tag in self._languages:
+            # hassil parses sentences, and skills read their tables, when they are first wanted: better now than then.
+            for sentence in ("?", *self.spoken_words(tag, "warm_up")):
+                self.match(sentence, tag)
 
     @property
     def languages(self) -> Sequence[str]:
+        """Primary tags of the languages that have a folder."""
         return tuple(self._languages)
 
-    def answer(self, text: str, tag: str, history: Sequence[Turn], now: datetime) -> SkillAnswer | None:
-        """The answer to a sentence that a skill knows whole, else None. Takes about a millisecond."""
+    def match(self, text: str, tag: str) -> Match | None:
+        """The sentence if it is known whole, else None. No side effects; takes about a millisecond."""
         if len(text) > _LONGEST:
             return None
+        plain = _blanked(_PUNCTUATION, text)
         for known in self._candidates(tag):
-            found = recognize_best(_PUNCTUATION.sub(" ", text), known.intents, language=known.tag)
-            if found is not None:
-                slots = {name: entity.text_clean for name, entity in found.entities.items()}
-                skill = found.intent.name
-                return SkillAnswer(skill, _respond(skill, known, slots, _locale(tag, known.tag), history, now))
+            # What was said comes first: "remember that the bus comes now" keeps its last word.
+            readings = (plain, _blanked(known.trailing, plain), _blanked(known.anywhere, plain))
+            for reading in dict.fromkeys(readings):
+                found = self._match(text, reading, known) if reading.strip() else None
+                if found is not None:
+                    return found
         return None
+
+    async def perform(self, match: Match, occasion: Occasion) -> Reply:
+        """Let the skill that owns the sentence do it; without an owner, fill the response of the intent's name."""
+        phrases = self.phrases(match.language)
+        owner = self._owners.get(match.intent)
+        if owner is not None:
+            return await owner.perform(match, occasion, phrases)
+        known = {
+            "time": format_time(occasion.now, "short", locale=occasion.locale),
+            "date": format_date(occasion.now, "full", locale=occasion.locale),
+            "last": occasion.history[-1].answer if occasion.history else "",
+        }
+        return Reply(phrases.say(match.intent, **{**known, **match.slots}))
+
+    def follow_up(self, text: str, tag: str) -> str | None:
+        """What is new in a sentence that begins like a follow-up: 'in London' of "And in London?"; else None."""
+        found = languages.match(tag, self._follow_ups)
+        intents = self._follow_ups[found] if found else None
+        if intents is None or len(text) > _LONGEST:
+            return None
+        plain = _blanked(_PUNCTUATION, text)
+        results = recognize_all(plain, intents, language=found)
+        rests = [plain[slice(*span)].strip() for result in results if (span := result.entities["rest"].text_span)]
+        return min(filter(None, rests), key=len, default=None)
+
+    def phrases(self, tag: str) -> Phrases:
+        """The answers of a language; the household's own words first, English ones where there are no others."""
+        return self._phrases.get(languages.primary(tag)) or self._phrases["en"]
 
     def sentence(self, name: str, tag: str) -> str:
         """A fixed sentence in the nearest language, English if there is none."""
-        known = self._find(tag) or self._languages["en"]
-        return known.responses[name]
+        return self.phrases(tag).say(name)
+
+    def spoken_words(self, tag: str, name: str) -> Sequence[str]:
+        """A word list of a language, empty where it has none."""
+        book = self._phrases.get(languages.primary(tag))
+        return book.words(name) if book else ()
 
     def fixed_answers(self, tag: str) -> list[str]:
         """What skills say word for word in a language, so that it can be spoken beforehand."""
-        answers = [answer for known in self._candidates(tag) for answer in known.responses.values()]
-        return [answer for answer in answers if "{" not in answer]
+        book = self._phrases.get(languages.primary(tag))
+        return book.fixed() if book else []
 
-    def _candidates(self, tag: str) -> list[_Language]:
+    def _candidates(self, tag: str) -> Iterator[Sentences]:
         """What may know a sentence in this language; the household's own sentences come first."""
-        own = [custom for custom in self._custom if languages.match(tag, [custom.tag])]
-        known = self._find(tag)
-        return own if known is None else [*own, known]
-
-    def _find(self, tag: str) -> _Language | None:
+        yield from (custom for custom in self._custom if languages.match(tag, [custom.tag]))
         found = languages.match(tag, self._languages)
-        return self._languages[found] if found else None
+        if found:
+            yield self._languages[found]
+
+    def _match(self, text: str, plain: str, known: Sentences) -> Match | None:
+        for result in sorted(recognize_all(plain, known.intents, language=known.tag), key=_looseness):
+            match = self._read(result, text, plain, languages.primary(known.tag))
+            owner: object = self._owners.get(match.intent)
+            if not isinstance(owner, Selective) or owner.accepts(match, self.phrases(known.tag)):
+                return match
+        return None
+
+    def _read(self, result: RecognizeResult, text: str, plain: str, language: str) -> Match:
+        owned = result.intent.name in self._owners
+        slots: dict[str, str] = {}
+        spans: dict[str, tuple[int, int]] = {}
+        for name, entity in result.entities.items():
+            said = entity.text
+            if entity.text_span is not None:
+                start, end = entity.text_span
+                span = plain[start:end]
+                start += len(span) - len(span.lstrip())
+                end = start + len(span.strip())
+                spans[name] = (start, end)
+                said = text[start:end]
+            # A household's template says what was said; a skill wants to know what it means.
+            meant = owned and not entity.is_wildcard and str(entity.value).casefold() != said.casefold()
+            slots[name] = str(entity.value) if meant or not said else said
+        return Match(result.intent.name, language, slots, text, spans)
 
 
-def load_custom(path: Path) -> _Language:
-    """Sentences of the household's own; SettingsError says what is wrong with the file."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        responses = content["responses"]
-        intents = Intents.from_dict(content)
-        missing = sorted(set(intents.intents) - set(responses))
-        if missing:
-            raise SettingsError(f"{path}: the intent '{missing[0]}' has no entry in 'responses'")
-        if not all(isinstance(response, str) for response in responses.values()):
-            raise SettingsError(f"{path}: every entry of 'responses' must be a text")
-        return _Language(str(content["language"]), intents, responses)
-    except SettingsError:
-        raise
-    except OSError as error:
-        raise SettingsError(
-            f"The sentences {path} cannot be read ({error.strerror}); see agent.custom_sentences"
-        ) from None
-    except Exception as error:  # YAML's, hassil's and those of a wrong shape
-        raise SettingsError(
-            f"{path} does not hold sentences: it needs 'language', 'intents' as in Home Assistant's custom sentences, "
-            f"and 'responses' ({type(error).__name__}: {error})"
-        ) from None
+def locale_of(tag: str, language: str = "en") -> Locale:
+    """How times, dates and numbers are said there: 'en-GB' has 15:05 where 'en' has 3:05 PM. `language` is the locale
+    of a tag that nobody knows."""
+    for candidate in (languages.normalize(tag), languages.primary(tag), language):
+        try:
+            return Locale.parse(candidate, sep="-")
+        except (UnknownLocaleError, ValueError):
+            continue
+    return Locale("en")
 
 
-def _respond(
-    skill: str,
-    known: _Language,
-    slots: Mapping[str, str],
-    locale: Locale,
-    history: Sequence[Turn],
-    now: datetime,
-) -> str:
-    template = known.responses[skill]
-    if skill == "Repeat" and not history:
-        template = known.responses["NothingToRepeat"]
-    values = {
-        "time": format_time(now, "short", locale=locale).translate(_NARROW_SPACES),
-        "date": format_date(now, "full", locale=locale).translate(_NARROW_SPACES),
-        "last": history[-1].answer if history else "",
-        **slots,
-    }
-    return _PLACEHOLDER.sub(lambda found: values.get(found[1], ""), template)
+def _blanked(pattern: re.Pattern[str], text: str) -> str:
+    """Blanks instead of what the pattern finds, each other character where it was."""
+    return pattern.sub(lambda found: " " * len(found[0]), text)
 
 
-def _locale(tag: str, language: str) -> Locale:
-    """How times and dates are said there: 'en-GB' has 15:05 where 'en' has 3:05 PM."""
-    try:
-        return Locale.parse(languages.normalize(tag), sep="-")
-    except (UnknownLocaleError, ValueError):
-        return Locale.parse(language, sep="-")
-
-
-def _load(folder: Path) -> _Language:
-    sentences = yaml.safe_load((folder / "sentences.yaml").read_text(encoding="utf-8"))
-    responses = yaml.safe_load((folder / "responses.yaml").read_text(encoding="utf-8"))
-    return _Language(folder.name, Intents.from_dict(sentences), responses)
+def _looseness(result: RecognizeResult) -> tuple[int, int, int]:
+    """The sentence that names most of the words is the one that was meant."""
+    wild = [entity.text for entity in result.entities_list if entity.is_wildcard]
+    return sum(map(len, wild)), len(wild), -result.text_chunks_matched

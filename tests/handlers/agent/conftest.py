@@ -1,4 +1,4 @@
-"""The built-in model, loaded once, and agents in front of a server that speaks Ollama's protocol."""
+"""The built-in model, a real Ollama, and a server that speaks its protocol and can misbehave."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from handlers.agent.builtin import BuiltinModel
-from handlers.agent.stage import BuiltinSettings
+from handlers.agent.model_settings import BuiltinSettings
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
 from tests.support.ollama import FakeOllama
+from tests.support.real_ollama import NoOllamaError, RealOllama, built
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,17 @@ def builtin(store: ModelStore) -> Iterator[BuiltinModel]:
     model = BuiltinModel(store.locate("smollm2-135m-instruct", ModelKind.LLM), BuiltinSettings())
     yield model
     asyncio.run(model.close())
+
+
+@pytest.fixture(scope="session")
+def real_ollama(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealOllama]:
+    """A real Ollama, shared by all tests that do not stop it."""
+    try:
+        built()
+    except NoOllamaError as error:
+        pytest.skip(str(error))
+    with RealOllama(tmp_path_factory.mktemp("ollama"), store.locate("smollm2-135m-instruct", ModelKind.LLM)) as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,16 +14,17 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import xllamacpp
 
-from handlers.agent.agent import Agent
-from handlers.agent.builtin import BuiltinModel
-from handlers.agent.prompt import build_messages
-from handlers.agent.skills import Skills
-from handlers.agent.stage import AgentSettings, BuiltinSettings, Generation, Message, Request
+from handlers.agent.builtin import BuiltinModel, _parameters
+from handlers.agent.model_settings import BuiltinSettings, ThinkSettings
+from handlers.agent.stage import Generation, Message
+from handlers.agent.thinker import Thinker
+from handlers.agent.tools.stage import ToolCall
 from handlers.errors import EngineError, ModelError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
-from handlers.timeline import Timeline
+from tests.support.lamp import LAMP, LAMP_ROUNDS, TOOL_TEMPLATE
 
 SOON = 60.0
 """A deadline that only a defect reaches."""
@@ -69,7 +70,7 @@ async def loaded(path: Path, **settings: object) -> AsyncIterator[BuiltinModel]:
 
 async def said(model: BuiltinModel, messages: list[Message], longest: int = 12) -> list[str]:
     async with asyncio.timeout(SOON):
-        return [text async for text in model.chat(messages, Generation(longest, 0.0))]
+        return [str(text) async for text in model.chat(messages, Generation(longest, 0.0))]
 
 
 async def test_it_streams_word_by_word(builtin: BuiltinModel) -> None:
@@ -131,6 +132,40 @@ async def test_two_requests_at_once_are_both_answered(builtin: BuiltinModel) -> 
     lemon, banana = await asyncio.gather(said(builtin, echo("lemon"), 4), said(builtin, echo("banana"), 4))
     assert "lemon" in "".join(lemon)
     assert "banana" in "".join(banana)
+
+
+async def test_a_schema_is_followed(builtin: BuiltinModel) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"room": {"enum": ["kitchen", "bath"]}, "lamps": {"type": "integer"}},
+        "required": ["room", "lamps"],
+    }
+    async with asyncio.timeout(SOON):
+        pieces = [piece async for piece in builtin.chat(STORY, Generation(60, 0.0, schema))]
+    filled = json.loads("".join(map(str, pieces)))
+    assert filled["room"] in ("kitchen", "bath")
+    assert isinstance(filled["lamps"], int)
+
+
+async def test_the_default_model_is_not_trusted_with_tools_and_schemas(builtin: BuiltinModel) -> None:
+    assert not builtin.uses_tools
+    assert not builtin.follows_schemas
+    async with asyncio.timeout(SOON):
+        pieces = [piece async for piece in builtin.chat(LAMP_ROUNDS, Generation(4, 0.0), [LAMP])]
+    assert pieces
+    assert all(isinstance(piece, str) for piece in pieces)
+
+
+async def test_a_model_with_tools_calls_them(gguf: Path) -> None:
+    async with loaded(gguf, tools=True) as model:
+        parameters = _parameters(gguf, BuiltinSettings())
+        parameters.chat_template = TOOL_TEMPLATE
+        model._server = xllamacpp.Server(parameters)
+        async with asyncio.timeout(SOON):
+            pieces = [piece async for piece in model.chat(LAMP_ROUNDS, Generation(60, 0.0), [LAMP])]
+    (call,) = [piece for piece in pieces if isinstance(piece, ToolCall)]
+    assert call.name == "lamp"
+    assert call.arguments["state"] in ("on", "off")
 
 
 async def test_who_waits_behind_another_has_a_deadline_too(gguf: Path) -> None:
@@ -202,7 +237,7 @@ def _load_elsewhere(path: Path) -> subprocess.CompletedProcess[str]:
     program = (
         "import sys; from pathlib import Path\n"
         "from handlers.agent.builtin import BuiltinModel\n"
-        "from handlers.agent.stage import BuiltinSettings\n"
+        "from handlers.agent.model_settings import BuiltinSettings\n"
         "from handlers.errors import ModelError\n"
         "try: BuiltinModel(Path(sys.argv[1]), BuiltinSettings())\n"
         "except ModelError as error: print(error)\n"
@@ -249,15 +284,12 @@ def _status(url: str, body: str | None) -> int:
 
 async def test_after_the_warm_up_the_prompt_is_read_already(gguf: Path) -> None:
     """The tokens that a first turn has to read are counted by the CPU time that they take, against a cold model."""
-    settings = AgentSettings(persona="You are Meadowlark, a friendly voice assistant in a private home. " * 12)
-    question = Request("Name a colour.")
+    system = Message("system", "You are Meadowlark, a friendly voice assistant in a private home. " * 12)
     async with loaded(gguf) as cold, loaded(gguf) as warm:
-        agent = Agent(Skills(), [warm], settings)
-        await agent.warm_up()
-        messages = build_messages(question, [], settings, agent._now())
+        await Thinker([warm], ThinkSettings()).warm_up([system, Message("user", "Hello")], [])
+        messages = [system, Message("user", "Name a colour.")]
         cold_seconds = await _cpu_of_first_word(cold, messages)
         warm_seconds = await _cpu_of_first_word(warm, messages)
-        assert (await anext(agent.answer(question, Timeline("t")))).strip()
     print(f"first word: {cold_seconds:.2f} s of CPU cold, {warm_seconds:.2f} s warm")
     assert warm_seconds < cold_seconds / 2
 

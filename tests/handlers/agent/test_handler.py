@@ -15,7 +15,8 @@ from handlers.agent.agent import Agent
 from handlers.agent.handler import AgentHandler
 from handlers.agent.ollama import OllamaModel
 from handlers.agent.skills import Skills
-from handlers.agent.stage import AgentSettings, OllamaSettings
+from handlers.agent.model_settings import OllamaSettings
+from handlers.agent.stage import AgentSettings
 from handlers.wire.client import WyomingClient
 from tests.support.ollama import Cut, FakeOllama
 from tests.support.server import read_until

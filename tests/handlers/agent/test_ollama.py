@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from pydantic import HttpUrl
 
+from handlers.agent.builtin import BuiltinModel
+from handlers.agent.model_errors import AnswerError, PassingError
+from handlers.agent.model_settings import OllamaSettings
 from handlers.agent.ollama import OllamaModel
-from handlers.agent.stage import Generation, Message, OllamaSettings
+from handlers.agent.stage import Generation, Message, Written
+from handlers.agent.tools.stage import ToolCall, ToolSpec
 from handlers.errors import EngineError
-from tests.support.ollama import SOON, Cut, FakeOllama, Model, Raw, Status, Step, Thought, stopped_ollama
+from tests.support.ollama import (
+    SOON,
+    Call,
+    Cut,
+    FakeOllama,
+    Model,
+    NoEnd,
+    Raw,
+    Status,
+    Step,
+    Thought,
+    embedding,
+    stopped_ollama,
+)
 
 MESSAGES = [Message("system", "Be brief."), Message("user", "Hi")]
 GENERATION = Generation(longest=40, temperature=0.5)
@@ -22,16 +41,27 @@ BROKEN_LINES = [b"{\n", b"not json\n", b"[]\n", b'"text"\n', b"7\n", b"null\n", 
 
 @contextlib.asynccontextmanager
 async def model_of(url: str, **settings: object) -> AsyncIterator[OllamaModel]:
-    model = OllamaModel(OllamaSettings.model_validate({"url": HttpUrl(url), "retry_seconds": 0, **settings}))
+    model = OllamaModel(OllamaSettings.model_validate({"url": HttpUrl(url), **settings}))
     try:
         yield model
     finally:
         await model.close()
 
 
-async def said(model: OllamaModel, generation: Generation = GENERATION) -> str:
+async def written(
+    model: OllamaModel,
+    messages: list[Message] = MESSAGES,
+    tools: Sequence[ToolSpec] = (),
+    generation: Generation = GENERATION,
+) -> list[Written]:
     async with asyncio.timeout(SOON):
-        return "".join([text async for text in model.chat(MESSAGES, generation)])
+        return [piece async for piece in model.chat(messages, generation, tools)]
+
+
+async def said(model: OllamaModel) -> str:
+    pieces = await written(model)
+    assert all(isinstance(piece, str) for piece in pieces)
+    return "".join(map(str, pieces))
 
 
 async def test_the_named_model_is_asked(fake_ollama: FakeOllama) -> None:
@@ -207,7 +237,7 @@ async def test_a_slow_reader_is_no_stall(fake_ollama: FakeOllama) -> None:
     async with model_of(fake_ollama.url, first_token_seconds=5, silence_seconds=0.2) as model:
         texts = []
         async for text in model.chat(MESSAGES, GENERATION):
-            texts.append(text)
+            texts.append(str(text))
             await fake_ollama.until(finished=1)
             await asyncio.sleep(0.25)  # longer than the silence that is allowed
     assert "".join(texts) == "One two three."
@@ -224,7 +254,7 @@ async def test_an_error_status(fake_ollama: FakeOllama, code: int) -> None:
         assert model.unavailable == ""
 
 
-@pytest.mark.parametrize("step", [*map(Raw, BROKEN_LINES), Status(0, "out of memory"), Cut()], ids=repr)
+@pytest.mark.parametrize("step", [*map(Raw, BROKEN_LINES), Status(0, "out of memory"), Cut(), NoEnd()], ids=repr)
 @pytest.mark.parametrize("before", [[], ["One"]], ids=["at once", "after a word"])
 async def test_an_answer_that_breaks(fake_ollama: FakeOllama, before: list[Step], step: Step) -> None:
     fake_ollama.will_answer(*before, step)
@@ -234,6 +264,14 @@ async def test_an_answer_that_breaks(fake_ollama: FakeOllama, before: list[Step]
         with pytest.raises(EngineError):
             await anext(answer)
         assert model.unavailable
+
+
+async def test_a_line_without_end(fake_ollama: FakeOllama) -> None:
+    fake_ollama.will_answer(Raw(b"x" * 1_100_000), asyncio.Event())
+    async with model_of(fake_ollama.url) as model:
+        with pytest.raises(EngineError, match="no end"):
+            await said(model)
+        await fake_ollama.until(abandoned=1)
 
 
 async def test_an_empty_answer_is_empty(fake_ollama: FakeOllama) -> None:
@@ -268,17 +306,6 @@ async def test_it_is_found_when_it_is_started_later() -> None:
             assert model.unavailable == ""
 
 
-async def test_after_a_failure_it_is_left_alone_for_a_while(fake_ollama: FakeOllama) -> None:
-    fake_ollama.will_answer(Status(500, "no"))
-    async with model_of(fake_ollama.url, retry_seconds=3600) as model:
-        with pytest.raises(EngineError):
-            await said(model)
-        asked = len(fake_ollama.asked)
-        with pytest.raises(EngineError, match="no"):
-            await said(model)
-        assert len(fake_ollama.asked) == asked
-
-
 async def test_a_proxy_of_the_environment_is_not_asked(
     fake_ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,3 +316,281 @@ async def test_a_proxy_of_the_environment_is_not_asked(
             monkeypatch.delenv(name, raising=False)
         async with model_of(fake_ollama.url) as model:
             assert await said(model) == "Certainly."
+
+
+WEATHER = ToolSpec(
+    "weather",
+    "Tells the weather.",
+    {
+        "type": "object",
+        "properties": {
+            "place": {"anyOf": [{"type": "string"}, {"type": "object", "properties": {"lat": {"type": "number"}}}]},
+            "day": {"type": "string", "enum": ["today", "tomorrow"], "default": "today"},
+        },
+        "required": ["place"],
+    },
+)
+CAPABLE = Model("qwen3:4b", capabilities=("completion", "tools", "thinking"))
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "setting", "uses"),
+    [
+        (("completion", "tools"), None, True),
+        (("completion",), None, False),
+        (None, None, False),
+        (("completion",), True, True),
+        (("completion", "tools"), False, False),
+    ],
+)
+async def test_tools_are_given_to_models_that_can_use_them(
+    fake_ollama: FakeOllama, capabilities: tuple[str, ...] | None, setting: bool | None, uses: bool
+) -> None:
+    fake_ollama.models = [Model("some:3b", capabilities=capabilities)]
+    async with model_of(fake_ollama.url, tools=setting) as model:
+        assert await model.check()
+        assert model.uses_tools is uses
+        await written(model, tools=[WEATHER])
+    assert ("tools" in fake_ollama.chats[0]) is uses
+
+
+async def test_the_whole_schema_of_a_tool_is_sent(fake_ollama: FakeOllama) -> None:
+    fake_ollama.models = [CAPABLE]
+    async with model_of(fake_ollama.url) as model:
+        await written(model, tools=[WEATHER])
+    function = {"name": "weather", "description": "Tells the weather.", "parameters": WEATHER.parameters}
+    assert fake_ollama.chats[0]["tools"] == [{"type": "function", "function": function}]
+
+
+async def test_calls_come_whole_and_in_their_place(fake_ollama: FakeOllama) -> None:
+    fake_ollama.models = [CAPABLE]
+    fake_ollama.will_answer("Let me", " see.", Call("weather", {"place": "Malmö"}), Call("weather", {"place": "Lund"}))
+    async with model_of(fake_ollama.url) as model:
+        pieces = await written(model, tools=[WEATHER])
+    assert pieces[:2] == ["Let me", " see."]
+    calls = [piece for piece in pieces if isinstance(piece, ToolCall)]
+    assert [(call.name, call.arguments) for call in calls] == [
+        ("weather", {"place": "Malmö"}),
+        ("weather", {"place": "Lund"}),
+    ]
+    assert len({call.id for call in calls}) == 2
+
+
+async def test_a_call_alone_is_an_answer_in_time(fake_ollama: FakeOllama) -> None:
+    go_on = asyncio.Event()
+    fake_ollama.models = [CAPABLE]
+    fake_ollama.will_answer(Call("weather", {}), go_on, "Done.")
+    async with (
+        model_of(fake_ollama.url, first_token_seconds=5) as model,
+        contextlib.aclosing(model.chat(MESSAGES, GENERATION, [WEATHER])) as answer,
+    ):
+        assert isinstance(await anext(answer), ToolCall)
+        go_on.set()
+        assert [piece async for piece in answer] == ["Done."]
+
+
+ROUND = [
+    *MESSAGES,
+    Message("assistant", "", calls=(ToolCall("c1", "weather", {"place": "Lund"}),)),
+    Message("tool", "Rain, 7 °C", answers=ToolCall("c1", "weather", {"place": "Lund"})),
+]
+
+
+async def test_a_round_of_tools_is_told_in_ollamas_shape(fake_ollama: FakeOllama) -> None:
+    fake_ollama.models = [CAPABLE]
+    async with model_of(fake_ollama.url) as model:
+        await written(model, ROUND, [WEATHER])
+    assistant, tool = fake_ollama.chats[0]["messages"][2:]
+    assert assistant["tool_calls"] == [{"id": "c1", "function": {"name": "weather", "arguments": {"place": "Lund"}}}]
+    assert tool == {"role": "tool", "content": "Rain, 7 °C", "tool_name": "weather", "tool_call_id": "c1"}
+
+
+async def test_a_model_without_tools_reads_their_results_all_the_same(fake_ollama: FakeOllama) -> None:
+    """A turn that another model began."""
+    async with model_of(fake_ollama.url) as model:
+        await written(model, ROUND, [WEATHER])
+    messages = fake_ollama.chats[0]["messages"]
+    assert [message["role"] for message in messages] == ["system", "user"]
+    assert "Rain, 7 °C" in messages[1]["content"]
+
+
+async def test_a_model_that_refuses_thinking_is_asked_without(fake_ollama: FakeOllama) -> None:
+    fake_ollama.models = [Model("old-thinker:7b", refuses_think=True)]
+    fake_ollama.will_answer("<think>Hm.</think>", "Hello.")
+    async with model_of(fake_ollama.url) as model:
+        assert await said(model) == "Hello."
+        assert await said(model) == "Certainly."
+    assert ["think" in chat for chat in fake_ollama.chats] == [True, False, False]
+
+
+async def test_a_model_that_refuses_tools_is_asked_without(fake_ollama: FakeOllama) -> None:
+    async with model_of(fake_ollama.url, tools=True) as model:
+        assert await written(model, ROUND, [WEATHER]) == ["Certainly."]
+        assert not model.uses_tools
+    assert "tools" not in fake_ollama.chats[1]
+    assert [message["role"] for message in fake_ollama.chats[1]["messages"]] == ["system", "user"]
+
+
+async def test_a_schema_becomes_the_format(fake_ollama: FakeOllama) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"tags": {"type": "array", "items": {"type": "string"}, "minItems": 1}, "n": {"type": "integer"}},
+        "required": ["tags", "n"],
+    }
+    async with model_of(fake_ollama.url) as model:
+        pieces = await written(model, generation=Generation(40, 0.0, schema))
+    assert fake_ollama.chats[0]["format"] == schema
+    assert json.loads("".join(map(str, pieces))) == {"tags": ["x"], "n": 0}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "setting", "able"),
+    [(135_000_000, None, False), (1_235_000_000, None, True), (135_000_000, True, True), (8_000_000_000, False, False)],
+)
+async def test_large_models_are_able_to_follow_a_schema(
+    fake_ollama: FakeOllama, parameters: int, setting: bool | None, able: bool
+) -> None:
+    fake_ollama.models = [Model("some:latest", parameters=parameters)]
+    async with model_of(fake_ollama.url, schemas=setting) as model:
+        assert await model.check()
+        assert model.follows_schemas is able
+
+
+async def test_the_context_is_no_more_than_the_model_was_made_for(fake_ollama: FakeOllama) -> None:
+    fake_ollama.models = [Model("short:latest", context=2048)]
+    async with model_of(fake_ollama.url, context=8192) as model:
+        await said(model)
+        assert model.context_tokens == 2048
+    assert fake_ollama.chats[0]["options"]["num_ctx"] == 2048
+
+
+async def test_a_long_conversation_is_cut_to_the_context(fake_ollama: FakeOllama) -> None:
+    turns = [
+        message
+        for number in range(100)
+        for message in (Message("user", f"Question {number}?"), Message("assistant", "Answer. " * 20))
+    ]
+    fake_ollama.models = [CAPABLE]
+    async with model_of(fake_ollama.url, context=1024) as model:
+        await written(model, [MESSAGES[0], *turns, *ROUND[1:]], [WEATHER])
+    sent = fake_ollama.chats[0]["messages"]
+    assert sent[0]["role"] == "system"
+    assert [message["role"] for message in sent[-3:]] == ["user", "assistant", "tool"]
+    assert sent[1]["role"] == "user"
+    assert sent[1]["content"] != "Question 0?"
+    assert sent[-4] == {"role": "assistant", "content": "Answer. " * 20}
+    assert 1500 < sum(len(message["content"]) for message in sent) < 1024 * 3
+
+
+@pytest.mark.parametrize(
+    "model", [Model("gpt-oss:120b-cloud"), Model("mine:latest", remote_host="https://ollama.com:443")], ids=repr
+)
+async def test_a_model_that_runs_elsewhere_is_refused(fake_ollama: FakeOllama, model: Model) -> None:
+    fake_ollama.models = [model]
+    settings = OllamaSettings(url=HttpUrl(fake_ollama.url), model=model.name)
+    inside, outside = OllamaModel(settings), OllamaModel(settings, local_only=False)
+    try:
+        with pytest.raises(EngineError, match=r"agent\.local_only: false"):
+            await said(inside)
+        assert not fake_ollama.chats
+        assert await said(outside) == "Certainly."
+    finally:
+        await inside.close()
+        await outside.close()
+
+
+async def test_a_model_that_runs_elsewhere_is_not_chosen(fake_ollama: FakeOllama) -> None:
+    fake_ollama.models = [Model("mine:latest", "2026-05-01T00:00:00Z", remote_host="https://ollama.com:443")]
+    async with model_of(fake_ollama.url) as model:
+        assert not await model.check()
+
+
+async def test_it_knows_whether_its_model_is_loaded(fake_ollama: FakeOllama) -> None:
+    fake_ollama.loaded = set()
+    async with model_of(fake_ollama.url) as model:
+        assert await model.check()
+        assert model.cold
+        await said(model)
+        assert not model.cold
+    fake_ollama.loaded = {"llama3.2:latest"}
+    async with model_of(fake_ollama.url) as model:
+        assert await model.check()
+        assert not model.cold
+    async with model_of(fake_ollama.url, keep_alive="0") as model:
+        await said(model)
+        assert model.cold
+
+
+async def test_a_model_loaded_with_another_context_is_cold(fake_ollama: FakeOllama) -> None:
+    async with model_of(fake_ollama.url, context=1024) as one, model_of(fake_ollama.url, context=2048) as other:
+        await said(one)
+        assert await one.check()
+        assert not one.cold
+        assert await other.check()
+        assert other.cold
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Status(503, "server busy, please try again"), PassingError),
+        (Cut(), PassingError),
+        (Status(500, "error parsing tool call: raw='{\"a\"'"), AnswerError),
+    ],
+)
+async def test_the_kind_of_a_failure(fake_ollama: FakeOllama, fault: Step, kind: type[EngineError]) -> None:
+    fake_ollama.will_answer(fault)
+    async with model_of(fake_ollama.url) as model:
+        with pytest.raises(kind):
+            await said(model)
+        assert bool(model.unavailable) is (kind is not AnswerError)
+
+
+async def test_a_broken_line_is_not_repeated(fake_ollama: FakeOllama) -> None:
+    """Its text is of a conversation, and failures are logged."""
+    fake_ollama.will_answer(Raw(b'{"message": {"role": "assistant", "content": ["my secret"]}}\n'))
+    async with model_of(fake_ollama.url) as model:
+        with pytest.raises(EngineError) as failure:
+            await said(model)
+    assert "secret" not in str(failure.value)
+
+
+@pytest.mark.parametrize("path", ["/api/tags", "/api/show"])
+@pytest.mark.parametrize("fault", [Raw(b"not json"), Raw(b"[]"), Status(500, "no"), Cut()], ids=repr)
+async def test_a_broken_answer_to_a_check(fake_ollama: FakeOllama, path: str, fault: Step) -> None:
+    fake_ollama.faults[path] = deque([fault])
+    async with model_of(fake_ollama.url, model="llama3.2") as model:
+        assert not await model.check()
+        assert "\n" not in model.unavailable
+        assert await said(model) == "Certainly."
+
+
+async def test_an_ollama_too_old_to_tell_what_is_loaded(fake_ollama: FakeOllama) -> None:
+    fake_ollama.faults["/api/ps"] = deque([Status(404, "404 page not found")])
+    async with model_of(fake_ollama.url) as model:
+        assert await model.check()
+
+
+async def test_a_check_that_is_never_answered(fake_ollama: FakeOllama) -> None:
+    fake_ollama.faults["/api/show"] = deque([asyncio.Event()])
+    async with model_of(fake_ollama.url, connect_seconds=0.1) as model:
+        async with asyncio.timeout(SOON):
+            assert not await model.check()
+
+
+async def test_a_real_model_behind_ollamas_protocol(fake_ollama: FakeOllama, builtin: BuiltinModel) -> None:
+    fake_ollama.behind = builtin
+    async with model_of(fake_ollama.url) as model:
+        answer = await written(model, generation=Generation(8, 0.0))
+        assert len(answer) > 2
+        reading = model.chat(MESSAGES, Generation(400, 0.0))
+        await anext(reading)
+        await reading.aclose()
+        await fake_ollama.until(abandoned=1)
+
+
+async def test_the_servers_embeddings() -> None:
+    """What other tests lean on: the same text has the same vector, shared words bring two texts near."""
+    one, same, near, far = map(embedding, ("red car", "Red car", "red bike", "a quiet evening"))
+    assert one == same
+    assert sum(a * b for a, b in zip(one, near, strict=True)) > sum(a * b for a, b in zip(one, far, strict=True))

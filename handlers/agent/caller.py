@@ -1,0 +1,119 @@
+"""Who speaks, as far as the server knows, from where, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
+
+from handlers.settings import Section
+
+
+class Role(IntEnum):
+    """What somebody may do; a higher one may do all that a lower one may."""
+
+    GUEST = 1
+    """Talk. Nothing of it is remembered, and nothing is done in the house."""
+    USER = 2
+    """Talk, have a memory of their own, act."""
+    ADMIN = 3
+    """Also what can break things."""
+
+    @property
+    def word(self) -> str:
+        """As in the settings."""
+        return self.name.lower()
+
+    @classmethod
+    def parse(cls, word: str) -> Role:
+        """The role that a setting names."""
+        return cls[word.upper()]
+
+
+RoleName = Literal["guest", "user", "admin"]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """One speaker in one place."""
+
+    user: str = ""
+    """A person, by the id that the client vouches for; empty for a voice that nobody knows."""
+    satellite: str = ""
+    room: str = ""
+    """Where the satellite stands, as it is said: 'kitchen'."""
+    role: Role = Role.USER
+    token: str = ""
+    """Name of the access token, where one was shown."""
+
+
+ANYBODY = Caller()
+
+
+def _id(value: str) -> str:
+    if not value.strip() or len(value) > 200:
+        raise ValueError("must be a name of 1 to 200 characters")
+    return value
+
+
+Id = Annotated[str, AfterValidator(_id)]
+
+
+class UserSettings(Section):
+    """A person of the household."""
+
+    name: str = ""
+    """As the assistant calls them; empty is the key itself."""
+
+    role: RoleName = "user"
+    """What they may do: guest, user or admin."""
+
+
+class SatelliteSettings(Section):
+    """A satellite, by its name."""
+
+    room: str = ""
+    """Where it stands, as it is said."""
+
+    role: RoleName = "user"
+    """The most that anybody may do from there."""
+
+    user: str = ""
+    """Whose it is: who speaks there unless the client says otherwise. Empty for a shared one."""
+
+
+class AccessSettings(Section):
+    """Who may do what. What a satellite, a person and a token allow is the least of the three."""
+
+    unknown: RoleName = "user"
+    """Role of a voice at a satellite that is not named here."""
+
+    users: dict[Id, UserSettings] = Field(default_factory=dict)
+    """People, by the id that clients send."""
+
+    satellites: dict[Id, SatelliteSettings] = Field(default_factory=dict)
+    """Satellites, by the id that they send."""
+
+    def caller(
+        self, satellite: str = "", user: str = "", room: str = "", token: str = "", token_role: Role = Role.ADMIN
+    ) -> Caller:
+        """The caller whom a client describes. The Wyoming port knows no passwords: what it says is believed up to the
+        role of the satellite, so a satellite in a hall is given the role of a guest."""
+        place = self.satellites.get(satellite)
+        user = user or (place.user if place else "")
+        person = self.users.get(user)
+        roles = [token_role]
+        roles.append(Role.parse(place.role if place else self.unknown))
+        if user:
+            roles.append(Role.parse(person.role if person else self.unknown))
+        elif place is None or not place.user:
+            roles.append(Role.USER)  # a voice that nobody knows does not break things
+        return Caller(user, satellite, (place.room if place else "") or room, min(roles), token)
+
+
+def names(users: Mapping[str, UserSettings]) -> dict[str, str]:
+    """What each person is called, by their id."""
+    return {key: person.name or key for key, person in users.items()}

@@ -1,0 +1,1 @@
+"""What the assistant remembers beyond a conversation: A-MEM notes, in one SQLite journal."""

@@ -1,0 +1,183 @@
+"""Chroma as index: a database in a folder, or a server.
+
+Measured with 1.5.9: a process that dies within a flush of its index can leave a collection that raises at every count
+and add, for good; cut-off index files end the whole process when they are read; a second process on the folder does not
+see what the first adds; what is deleted stays in its files. So it only has ids and vectors, one process opens it, and
+what was not closed in good order is thrown away and made anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from handlers.agent.memory.collection import collection_name
+from handlers.agent.memory.stage import MemoryStoreError, Space, Tenant, Vector, Vectors
+from handlers.errors import MissingExtraError
+
+try:
+    import chromadb
+    import chromadb.api
+    import chromadb.config
+    import httpx
+    from chromadb.api.client import Client
+    from chromadb.api.collection_configuration import CreateCollectionConfiguration, CreateHNSWConfiguration
+except ImportError:
+    raise MissingExtraError("Chroma", "memory") from None
+
+_BATCH = 500
+"""Vectors per call: under a tenth of what Chroma takes, and a search in between does not wait long."""
+
+_SECONDS = 5.0
+"""For one call to a server: a batch takes a fifth of a second. Searches give up earlier; this is for their thread."""
+
+_IN_USE = b"in use\n"
+"""In the lock file from opening to closing; who finds it there knows that the last owner died."""
+
+_FILE = "chroma.sqlite3"
+
+_VACUUM_SECONDS = 10.0
+"""For Chroma's own short transactions on its file."""
+
+_CONFIGURATION = CreateCollectionConfiguration(hnsw=CreateHNSWConfiguration(space="cosine"))
+
+
+class ChromaIndex:
+    """Vectors in a folder, which it owns, or on the Chroma server at `url` (with its bearer token, if it wants one)."""
+
+    name = "chroma"
+
+    def __init__(self, folder: Path, url: str = "", token: str = "") -> None:
+        """Raises MemoryStoreError when the folder is in use or the server does not answer."""
+        self._folder = None if url else folder
+        self._lock = -1
+        self._collections: dict[str, chromadb.Collection] = {}
+        settings = chromadb.config.Settings(anonymized_telemetry=False)
+        with _explained():
+            if self._folder is None:
+                self._client = _connect(url, token, settings)
+                return
+            self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._lock = _lock(self._folder.with_name(f"{self._folder.name}.lock"))
+            try:
+                if os.read(self._lock, 1):  # its last owner died
+                    shutil.rmtree(self._folder)
+                os.pwrite(self._lock, _IN_USE, 0)
+                os.fsync(self._lock)
+                self._client = chromadb.PersistentClient(self._folder, settings=settings)
+            except BaseException:
+                os.close(self._lock)
+                raise
+
+    def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
+        with _explained():
+            collection = self._collection(tenant, space)
+            for start in range(0, len(ids), _BATCH):
+                part = slice(start, start + _BATCH)
+                collection.upsert(ids=list(ids[part]), embeddings=vectors[part])
+
+    def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
+        with _explained():
+            for start in range(0, len(ids), _BATCH):
+                self._collection(tenant, space).delete(ids=list(ids[start : start + _BATCH]))
+
+    def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
+        with _explained():
+            found = self._collection(tenant, space).query(
+                query_embeddings=[vector.tolist()], n_results=limit, include=["distances"]
+            )
+        distances = found["distances"] or [[]]
+        return [(note_id, 1 - distance) for note_id, distance in zip(found["ids"][0], distances[0], strict=True)]
+
+    def count(self, tenant: Tenant, space: Space) -> int:
+        with _explained():
+            return self._collection(tenant, space).count()
+
+    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
+        """On a server, what is left in its files is that server's affair."""
+        start = collection_name(tenant, space)
+        with _explained():
+            for collection in self._client.list_collections():
+                if collection.name.startswith(start):
+                    self._client.delete_collection(collection.name)
+                    self._collections.pop(collection.name, None)
+            if self._folder is not None:
+                _remove_traces(self._folder)
+
+    def close(self) -> None:
+        """Without it, the folder is made anew by the next owner."""
+        self._collections.clear()
+        with contextlib.suppress(Exception):  # it is then made anew
+            if isinstance(self._client, Client):  # the only kind there is; its interface lacks the method
+                self._client.close()
+            if self._lock >= 0:
+                os.ftruncate(self._lock, 0)
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    def _collection(self, tenant: Tenant, space: Space) -> chromadb.Collection:
+        name = collection_name(tenant, space)
+        if name not in self._collections:
+            self._collections[name] = self._client.get_or_create_collection(
+                name, configuration=_CONFIGURATION, embedding_function=None
+            )
+        return self._collections[name]
+
+
+def _connect(url: str, token: str, settings: chromadb.config.Settings) -> chromadb.api.ClientAPI:
+    # Chroma waits for ever, so ask first whether anybody is there, and give its own client a deadline afterwards.
+    httpx.get(f"{url}/api/v2/heartbeat", timeout=_SECONDS, trust_env=False).raise_for_status()
+    parts = urlsplit(url)
+    client = chromadb.HttpClient(
+        host=parts.hostname or "localhost",
+        port=parts.port or (443 if parts.scheme == "https" else 80),
+        ssl=parts.scheme == "https",
+        headers={"Authorization": f"Bearer {token}"} if token else None,
+        settings=settings,
+    )
+    session = getattr(getattr(client, "_server", None), "_session", None)
+    if isinstance(session, httpx.Client):
+        session.timeout = httpx.Timeout(_SECONDS)
+    return client
+
+
+def _remove_traces(folder: Path) -> None:
+    """Take out what Chroma leaves of a deleted collection: its folder, and free pages in the database."""
+    with contextlib.closing(sqlite3.connect(folder / _FILE, timeout=_VACUUM_SECONDS)) as database:
+        used = {name for (name,) in database.execute("SELECT id FROM segments")}
+        for path in folder.iterdir():
+            if path.is_dir() and path.name not in used:
+                shutil.rmtree(path)
+        database.execute("VACUUM")
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock; it goes with the process."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise MemoryStoreError(f"Another process has the memory's index open ({path}): stop it first") from None
+    return descriptor
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except MemoryStoreError:
+        raise
+    except Exception as error:  # Chroma raises its own, SQLite's, httpx's, ValueError and bare Exceptions
+        raise MemoryStoreError(f"The Chroma index does not work ({type(error).__name__}: {error})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of its Rust core; not an Exception
+            raise
+        raise MemoryStoreError(f"The Chroma index does not work ({error})") from None

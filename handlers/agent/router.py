@@ -1,0 +1,102 @@
+"""Decides how a sentence is answered: at once by a skill, by a language model, or by both.
+
+The decision is pure and quick (a few milliseconds), so it is also made on guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from handlers.agent.conversations import Turn
+from handlers.agent.skills import Skills
+from handlers.agent.skills.followups import FollowUps
+from handlers.agent.skills.stage import Match
+from handlers.agent.stage import Request
+
+SURE = 0.8
+"""Below this confidence a skill does not answer: a wrong action is worse than a slow answer."""
+
+_WHOLE = 1.0
+"""The whole sentence is one that a skill knows."""
+
+_COMPLETED = 0.9
+"""A follow-up became such a sentence with what was asked before."""
+
+_MAY_BE_AN_ANSWER = 0.5
+"""One or two words after a question of the assistant are rather its answer than a command."""
+
+_SHORT_WORDS = 2
+
+_ALWAYS = frozenset({"Yes", "No", "Cancel", "Stop", "Repeat", "VolumeUp", "VolumeDown"})
+"""Intents that mean the same after a question as before."""
+
+_NEEDS_A_QUESTION = frozenset({"Yes", "No"})
+"""Intents that are nothing for a skill unless something waits for them."""
+
+
+class Kind(StrEnum):
+    """The three ways to an answer."""
+
+    FAST = "fast"
+    """A local skill, or the house's own intents."""
+    THINK = "think"
+    """The language model."""
+    HYBRID = "hybrid"
+    """A quick first sentence while the language model is still reading."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a sentence is answered, and why."""
+
+    kind: Kind
+    confidence: float
+    """0 to 1: how sure it is that a skill understands the sentence."""
+    reason: str
+    """In words, without anybody's own."""
+    match: Match | None = None
+    """What the skill understood; only for FAST."""
+
+
+class Router:
+    """Chooses by the sentence, the conversation, and what is known of the language model's speed."""
+
+    def __init__(self, skills: Skills, expected_seconds: Callable[[], float], patience_seconds: float = 0.0) -> None:
+        """`expected_seconds` is how long the first word of a language model will probably take; from
+        `patience_seconds` on, a quick first sentence fills the time (0 never does)."""
+        self._skills = skills
+        self._follow_ups = FollowUps(skills)
+        self._expected_seconds = expected_seconds
+        self._patience_seconds = patience_seconds
+
+    def route(self, request: Request, history: Sequence[Turn], confirming: bool = False) -> Route:
+        """The route of a request. `confirming`: an action waits for a yes from where this was said."""
+        match = self._skills.match(request.text, request.language)
+        if match is not None:
+            return self._known(match, request, history, confirming)
+        before = history[-1].match if history else None
+        if before is not None:
+            match = self._follow_ups.complete(before, request.text, request.language)
+            if match is not None:
+                return Route(Kind.FAST, _COMPLETED, "a follow-up to what a skill answered", match)
+        if history and self._follow_ups.looks_like_followup(request.text, request.language):
+            return self._think(0.0, "a follow-up that no skill can complete")
+        return self._think(0.0, "no skill knows the sentence")
+
+    def _known(self, match: Match, request: Request, history: Sequence[Turn], confirming: bool) -> Route:
+        if match.intent in _NEEDS_A_QUESTION:
+            if confirming:
+                return Route(Kind.FAST, _WHOLE, "an action waits for it", match)
+            return self._think(0.0, "a yes or no, and no action waits for one")
+        asked = bool(history) and history[-1].answer.rstrip().endswith("?") and history[-1].match is None
+        if asked and match.intent not in _ALWAYS and len(request.text.split()) <= _SHORT_WORDS:
+            return self._think(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question")
+        return Route(Kind.FAST, _WHOLE, "a skill knows the whole sentence", match)
+
+    def _think(self, confidence: float, reason: str) -> Route:
+        expected = self._expected_seconds()
+        if self._patience_seconds and expected >= self._patience_seconds:
+            return Route(Kind.HYBRID, confidence, f"{reason}; the language model will take long")
+        return Route(Kind.THINK, confidence, reason)

@@ -1,0 +1,1 @@
+"""What stands between a request and an action: confirmation, audit, and text that is only data."""

@@ -1,0 +1,93 @@
+"""Keeps the entries of a schedule in one SQLite file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from handlers.agent.schedule.entry import Entry, Kind, Owner, ScheduleError
+
+_LOGGER = logging.getLogger(__name__)
+
+_BUSY_SECONDS = 5.0
+"""For a backup program that reads the file."""
+
+
+class EntryStore:
+    """Entries on disk. Its calls block and come from one thread; what a call has returned from is on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+
+    def load(self) -> list[Entry]:
+        """Open the file and read all of it. A damaged one is put aside, because a house needs its timers today."""
+        try:
+            return self._open()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._failed(error) from error
+            self.close()
+            aside = self._path.with_name(self._path.name + ".damaged")
+            _LOGGER.warning(
+                "The schedule %s is damaged (%s): kept as %s, and a new one begun", self._path, error, aside
+            )
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    self._path.with_name(self._path.name + ending).replace(aside.with_name(aside.name + ending))
+            return self._open()
+
+    def save(self, entries: Sequence[Entry], removed: Sequence[str] = ()) -> None:
+        """Write entries and remove others, all or nothing."""
+        if self._database is None:
+            raise ScheduleError("The schedule is closed")
+        try:
+            with self._database as transaction:
+                transaction.executemany("DELETE FROM entries WHERE id = ?", [(key,) for key in removed])
+                transaction.executemany(
+                    "INSERT OR REPLACE INTO entries (id, entry) VALUES (?, ?)",
+                    [(entry.id, _to_json(entry)) for entry in entries],
+                )
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def close(self) -> None:
+        database, self._database = self._database, None
+        if database is not None:
+            database.close()
+
+    def _open(self) -> list[Entry]:
+        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+        self._database = database
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # an alarm that was acknowledged survives a power cut
+        database.execute("PRAGMA secure_delete = ON")
+        with database:
+            database.execute("CREATE TABLE IF NOT EXISTS entries (id TEXT PRIMARY KEY, entry TEXT NOT NULL)")
+        entries = []
+        for key, text in database.execute("SELECT id, entry FROM entries ORDER BY rowid"):
+            try:
+                entries.append(_from_json(text))
+            except (ValueError, KeyError, TypeError):
+                _LOGGER.warning("The entry %s of the schedule cannot be read and is left out", key)
+        return entries
+
+    def _failed(self, error: sqlite3.Error) -> ScheduleError:
+        return ScheduleError(f"The schedule {self._path} cannot be written ({error}): check the disk and its rights")
+
+
+def _to_json(entry: Entry) -> str:
+    return json.dumps(asdict(entry) | {"repeat": sorted(entry.repeat)}, ensure_ascii=False)
+
+
+def _from_json(text: str) -> Entry:
+    values = json.loads(text)
+    values["kind"] = Kind(values["kind"])
+    values["owner"] = Owner(**values["owner"])
+    values["repeat"] = frozenset(values["repeat"])
+    return Entry(**values)

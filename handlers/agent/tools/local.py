@@ -1,0 +1,45 @@
+"""Tools that are a function of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from handlers.agent.caller import Caller, Role
+from handlers.agent.tools.arguments import question
+from handlers.agent.tools.stage import Arguments, Tool, ToolSpec
+
+
+@dataclass(frozen=True)
+class LocalTool:
+    """A function, and what the language model is told about it."""
+
+    spec: ToolSpec
+    work: Callable[[Arguments, Caller], Awaitable[str]]
+    """Does it; raises ToolError."""
+    role: Role = Role.USER
+    destructive: bool = False
+    untrusted: bool = False
+    seconds: float = 10.0
+    asks: Callable[[Arguments], str] | None = None
+    """What is asked before a destructive call, if it has words of its own."""
+
+    def question(self, arguments: Arguments) -> str:
+        return self.asks(arguments) if self.asks is not None else question(self.spec.name, arguments)
+
+    async def call(self, arguments: Arguments, caller: Caller) -> str:
+        return await self.work(arguments, caller)
+
+
+@dataclass(frozen=True)
+class LocalTools:
+    """A source of tools that hold nothing which must be closed."""
+
+    name: str
+    offered: Sequence[Tool]
+
+    def tools(self, caller: Caller) -> Sequence[Tool]:
+        return self.offered
+
+    async def close(self) -> None:
+        """Nothing to let go of."""

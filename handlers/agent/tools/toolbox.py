@@ -1,0 +1,237 @@
+"""The tools of a turn: offered by role, called at most so often, so long and with so much to say, and written down."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import logging
+import re
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
+
+from handlers.agent.caller import Caller
+from handlers.agent.safety.audit import Action, Audit
+from handlers.agent.safety.data import as_data, clean
+from handlers.agent.stage import Message, Request
+from handlers.agent.tools.arguments import canonical, coerced, complaint
+from handlers.agent.tools.settings import ToolSettings
+from handlers.agent.tools.stage import (
+    Tool,
+    ToolCall,
+    ToolError,
+    ToolFinished,
+    ToolResult,
+    ToolSource,
+    ToolSpec,
+    ToolStarted,
+)
+
+_log = logging.getLogger(__name__)
+
+_MOST_CALLS = 16
+"""Calls of one round: a model that wants more at once has lost its way."""
+
+_LONGEST_NAME = 64
+"""Characters of a name; OpenAI's limit, and the least of all protocols."""
+
+
+class Toolbox:
+    """All tools from all sources. A name that an earlier source has is given its source's name in front."""
+
+    def __init__(self, sources: Sequence[ToolSource], settings: ToolSettings, audit: Audit) -> None:
+        self._sources = sources
+        self._settings = settings
+        self._audit = audit
+
+    def specs(self, caller: Caller) -> list[ToolSpec]:
+        """What this caller may use now, as a language model sees it."""
+        return self.turn(Request("", caller=caller)).specs
+
+    def turn(self, request: Request, turn_id: str = "") -> ToolTurn:
+        """The tools for one turn, as they are now: names mean the same tools until its end."""
+        tools: dict[str, Tool] = {}
+        for source in self._sources:
+            for tool in source.tools(request.caller):
+                if request.caller.role >= tool.role:
+                    tools[_free_name(tool.spec.name, source.name, tools)] = tool
+        return ToolTurn(tools, request, turn_id, self._settings, self._audit)
+
+    async def close(self) -> None:
+        """Close the sources."""
+        await asyncio.gather(*(source.close() for source in self._sources))
+
+
+class ToolTurn:
+    """What one turn does with tools. Calls come only from here, never from what a tool returned."""
+
+    def __init__(
+        self, tools: dict[str, Tool], request: Request, turn_id: str, settings: ToolSettings, audit: Audit
+    ) -> None:
+        self._tools = tools
+        self._request = request
+        self._turn_id = turn_id
+        self._settings = settings
+        self._audit = audit
+        self._rounds = 0
+        self._called: set[tuple[str, str]] = set()
+        self._places = asyncio.Semaphore(settings.parallel)
+        self._untrusted = False
+
+    @property
+    def specs(self) -> list[ToolSpec]:
+        """What the language model may call."""
+        return [replace(tool.spec, name=name) for name, tool in self._tools.items()]
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether all rounds are used; the model has to answer with what it has."""
+        return self._rounds >= self._settings.rounds
+
+    @property
+    def untrusted(self) -> bool:
+        """Whether something that strangers may have written was read in this turn."""
+        return self._untrusted
+
+    def destructive(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
+        """Those that need a yes of the caller first. Calls that are refused anyway are not among them."""
+        checked = [self._checked(call) for call in calls]
+        return [call for call in checked if isinstance(call, ToolCall) and self._tools[call.name].destructive]
+
+    def question(self, call: ToolCall) -> str:
+        """What the caller is asked before a call out of `destructive`, made from its real arguments, not by a model."""
+        tool = self._tools[call.name]
+        return tool.question(coerced(call.arguments, tool.spec.parameters))
+
+    async def run(
+        self, calls: Sequence[ToolCall], confirmed: bool = False
+    ) -> AsyncGenerator[ToolStarted | ToolFinished, None]:
+        """Run one round of calls, side by side. Each gets exactly one ToolFinished, in the order in which they end.
+
+        Never raises for a tool's failure: the result says what went wrong. confirmed: the caller said yes to all of
+        these; without, destructive ones are refused. Closing or cancelling the generator ends the calls.
+        """
+        exhausted = self.exhausted and not confirmed
+        self._rounds += not confirmed
+        events: asyncio.Queue[ToolStarted | ToolFinished] = asyncio.Queue()  # two for each call
+        ready: list[tuple[ToolCall, ToolCall]] = []
+        for number, call in enumerate(calls):
+            checked = self._checked(call) if number < _MOST_CALLS else "Too many calls at once; call fewer."
+            if exhausted:
+                checked = "No more tools in this turn. Answer with what you know."
+            elif isinstance(checked, ToolCall):
+                checked = self._permitted(checked, confirmed)
+            if isinstance(checked, str):
+                yield ToolFinished(ToolResult(call, checked, failed=True, refused=True))
+            else:
+                ready.append((call, checked))
+        tasks = [asyncio.create_task(self._run(wished, call, confirmed, events)) for wished, call in ready]
+        try:
+            unfinished = len(tasks)
+            while unfinished:
+                event = await events.get()
+                unfinished -= isinstance(event, ToolFinished)
+                yield event
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _checked(self, call: ToolCall) -> ToolCall | str:
+        """The call with arguments that fit, or what the model is told."""
+        tool = self._tools.get(call.name)
+        if tool is None:
+            near = difflib.get_close_matches(call.name, self._tools, 1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            return f"There is no tool '{call.name[:_LONGEST_NAME]}' here, or this person may not use it.{hint}"
+        arguments = coerced(call.arguments, tool.spec.parameters)
+        wrong = complaint(arguments, tool.spec.parameters)
+        if wrong:
+            return f"Not called, because the arguments do not fit: {wrong}. Correct them, or ask the person."
+        return replace(call, arguments=arguments)
+
+    def _permitted(self, call: ToolCall, confirmed: bool) -> ToolCall | str:
+        if self._tools[call.name].destructive and not confirmed:
+            return "Not done: it needs a yes of the person first."
+        key = (call.name, canonical(call.arguments))
+        if key in self._called:
+            return "Already called with the same arguments in this turn; use the result that you have."
+        self._called.add(key)
+        return call
+
+    async def _run(
+        self, wished: ToolCall, call: ToolCall, confirmed: bool, events: asyncio.Queue[ToolStarted | ToolFinished]
+    ) -> None:
+        tool = self._tools[call.name]
+        started = time.monotonic()
+        text, failed, refused = "It failed inside the server.", True, True
+        try:
+            async with self._places:
+                started = time.monotonic()
+                action = Action(
+                    call.name, call.arguments, self._request.caller, self._request.text, self._turn_id, confirmed
+                )
+                await self._audit.attempt(action)
+                refused = False
+                events.put_nowait(ToolStarted(wished))
+                try:
+                    text, failed = await self._outcome(tool, call)
+                except asyncio.CancelledError:
+                    text = "The turn was cancelled."
+                    raise
+                finally:
+                    seconds = time.monotonic() - started
+                    self._audit.result(action, text, failed=failed, seconds=seconds)
+        except ToolError as error:  # the log cannot be written
+            text = str(error)
+        finally:
+            self._untrusted = self._untrusted or tool.untrusted
+            shown = cut(text, self._settings.longest_result)
+            seconds = time.monotonic() - started
+            events.put_nowait(ToolFinished(ToolResult(wished, shown, failed, seconds, refused, tool.untrusted)))
+
+    async def _outcome(self, tool: Tool, call: ToolCall) -> tuple[str, bool]:
+        """What the model reads, and whether that is a failure."""
+        try:
+            async with asyncio.timeout(tool.seconds):
+                return await tool.call(call.arguments, self._request.caller), False
+        except ToolError as error:
+            return str(error), True
+        except TimeoutError:
+            return f"It was stopped after {tool.seconds:g} seconds; what it did until then is done.", True
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return "It was stopped.", True  # a library cancelled its own work, not ours
+        except Exception as error:  # one tool's fault does not end the turn
+            _log.error("tool %s failed: %s", call.name, type(error).__name__)
+            _log.debug("tool %s failed", call.name, exc_info=error)
+            return "It failed inside the server; the server's log has more.", True
+
+
+def as_message(result: ToolResult) -> Message:
+    """A result as the language model reads it: marked as data, with nothing in it that a chat template understands.
+
+    A refusal is told as it is, since it is ours and the model should follow it.
+    """
+    if result.refused:
+        return Message("tool", clean(result.text), answers=result.call)
+    text = f"It failed: {result.text}" if result.failed else result.text
+    return Message("tool", as_data("tool", text or "Done.", result.call.name), answers=result.call)
+
+
+def cut(text: str, limit: int) -> str:
+    """At most about `limit` characters: the beginning and, as errors stand there, the end."""
+    if len(text) <= limit:
+        return text
+    head, tail = limit * 2 // 3, limit // 3
+    return f"{text[:head]}\n[{len(text) - head - tail} characters left out here]\n{text[-tail:]}"
+
+
+def _free_name(name: str, source: str, taken: dict[str, Tool]) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", name) or "tool"
+    prefixed = re.sub(r"[^A-Za-z0-9_-]", "_", f"{source}_{name}")
+    candidates = [plain[:_LONGEST_NAME], prefixed[:_LONGEST_NAME]]
+    candidates += [f"{prefixed[: _LONGEST_NAME - 5]}_{number}" for number in range(2, 1000)]
+    return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,0 +1,201 @@
+"""What the server says without being asked: timers that ended, reminders, announcements.
+
+A connection of its own stays open for it (see `handlers/pipeline/notices.py` for what goes over it). A notice waits
+for the end of a turn, and ends when a turn begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
+from wyoming.event import Event
+from wyoming.ping import Ping, Pong
+from wyoming.satellite import SatelliteConnected
+from wyoming.snd import Played
+
+from handlers.audio import AudioFormat
+from handlers.errors import AudioError, MeadowlarkError, ProtocolError
+from handlers.wire.client import WyomingClient
+from satellite.link import Backoff, Link, LinkLostError
+from satellite.sink import Sink
+from satellite.turn import read_format, server_error, tell
+
+_LOGGER = logging.getLogger(__name__)
+
+SILENT_SECONDS = 70.0
+"""The server sends a ping every 20 s; three that are missed mean that it is gone without a word."""
+
+WAIT_SECONDS = 60.0
+"""For a turn that goes on; then the server is told that nobody heard, and tries again later."""
+
+_SETTLE_SECONDS = 0.7
+"""Of quiet between an answer and a notice, so that they are not taken for one."""
+
+_REPLACED_SECONDS = 60.0
+"""Between attempts while another satellite has our name: both would push each other out without end."""
+
+_LONGEST_SECONDS = 120.0
+"""Of one notice's audio; it is gathered whole before it is played. The server's are shorter."""
+
+_PIECE_SECONDS = 0.1
+"""Written at a time, so that a wake word is heard soon."""
+
+
+@dataclass
+class _Notice:
+    """What is to be played."""
+
+    id: str
+    audio_format: AudioFormat
+    audio: bytearray = field(default_factory=bytearray)
+    stopped: bool = False
+    """A turn began meanwhile."""
+
+
+class NoticeLine:
+    """The open ear for the server. `run` is its task; turns happen inside of `turn`."""
+
+    def __init__(self, link: Link, sink: Sink, name: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
+        self._link = link
+        self._sink = sink
+        self._name = name
+        self._wait_seconds = wait_seconds
+        self._mouth = asyncio.Lock()  # held by whoever uses the sink
+        self._coming: _Notice | None = None
+        self._sounding: _Notice | None = None
+        self._playing: asyncio.Task[None] | None = None
+        self._heard_of = False
+
+    async def run(self) -> None:
+        """Stay connected for as long as it is not cancelled. That there is no server is told once."""
+        pauses = Backoff()
+        missing = False
+        while True:
+            self._heard_of = False
+            try:
+                await self._listen()
+            except (OSError, MeadowlarkError) as error:
+                if self._heard_of:
+                    pauses, missing = Backoff(), False
+                replaced = isinstance(error, MeadowlarkError) and error.code == "replaced"
+                if not missing:
+                    _LOGGER.log(logging.WARNING if replaced else logging.INFO, "No notices for now: %s", error)
+                missing = True
+                await asyncio.sleep(_REPLACED_SECONDS if replaced else pauses.next())
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """The length of a turn: what sounds is stopped, and what comes waits."""
+        if self._sounding is not None and self._playing is not None:
+            self._sounding.stopped = True
+            self._playing.cancel()
+        async with self._mouth:
+            yield
+
+    async def _listen(self) -> None:
+        async with self._link.open() as client:
+            event = SatelliteConnected().event()
+            event.data = {"context": {"satellite_id": self._name}}
+            await client.send(event)
+            try:
+                while (event_in := await client.receive(SILENT_SECONDS)) is not None:
+                    if not self._heard_of:
+                        _LOGGER.info("The server can call this satellite")
+                    self._heard_of = True
+                    await self._take(event_in, client)
+                raise LinkLostError("The server closed the connection")
+            finally:
+                self._coming = None
+                await self._hush()
+
+    async def _take(self, event: Event, client: WyomingClient) -> None:
+        if Ping.is_type(event.type):
+            text = event.data.get("text")
+            await client.send(Pong(text=text if isinstance(text, str) else None).event())
+        elif Error.is_type(event.type):
+            raise server_error(event)
+        elif AudioStart.is_type(event.type):
+            self._coming = _Notice(_id(event), read_format(event))
+        elif AudioChunk.is_type(event.type) and event.payload:
+            self._gather(event.payload)
+        elif AudioStop.is_type(event.type):
+            notice, self._coming = self._coming, None
+            if event.data.get("abort") is True:
+                await self._hush()
+            elif notice is not None:
+                await self._hush()  # the server has given up the one before
+                self._playing = asyncio.create_task(self._play(notice, client), name="notice")
+
+    def _gather(self, pcm: bytes) -> None:
+        notice = self._coming
+        if notice is None:
+            raise ProtocolError("The server sent audio before it stated the format")
+        if len(notice.audio) + len(pcm) <= _LONGEST_SECONDS * notice.audio_format.bytes_per_second:
+            notice.audio += pcm
+
+    async def _hush(self) -> None:
+        """End the notice that sounds or waits."""
+        playing, self._playing = self._playing, None
+        if playing is not None:
+            playing.cancel()
+            await asyncio.gather(playing, return_exceptions=True)
+
+    async def _play(self, notice: _Notice, client: WyomingClient) -> None:
+        """Play when nobody speaks, and say how much of it was heard."""
+        waited = self._mouth.locked()
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._mouth.acquire()
+        except TimeoutError:
+            await self._report(client, notice, 0.0)
+            return
+        self._sounding = notice
+        try:
+            if waited:
+                await asyncio.sleep(_SETTLE_SECONDS)
+            await self._sound(notice)
+            played = None
+        except asyncio.CancelledError:
+            if not notice.stopped:
+                raise
+            played = self._sink.played
+        except AudioError as error:
+            _LOGGER.warning("A notice could not be played: %s", error)
+            played = 0.0
+        finally:
+            self._sounding = None
+            self._mouth.release()
+        await self._report(client, notice, played)
+
+    async def _sound(self, notice: _Notice) -> None:
+        finished = False
+        step = max(1, int(_PIECE_SECONDS * notice.audio_format.rate)) * (
+            notice.audio_format.width * notice.audio_format.channels
+        )
+        try:
+            await self._sink.start(notice.audio_format)
+            for start in range(0, len(notice.audio), step):
+                await self._sink.write(bytes(notice.audio[start : start + step]))
+            await self._sink.drain()
+            finished = True
+        finally:
+            if not finished:
+                await self._sink.abort()
+
+    async def _report(self, client: WyomingClient, notice: _Notice, played: float | None) -> None:
+        event = Played().event()
+        event.data = {"notice": notice.id}
+        if played is not None:
+            event.data |= {"seconds": round(played, 3), "stopped": notice.stopped}
+        await tell(client, event)
+
+
+def _id(event: Event) -> str:
+    notice = event.data.get("notice")
+    return notice if isinstance(notice, str) else ""

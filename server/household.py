@@ -1,0 +1,172 @@
+"""Puts the agent together: skills, language models, tools, memory, timers, and what they keep in the data folder."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from handlers.agent.agent import Agent
+from handlers.agent.caller import names
+from handlers.agent.memory.background import Upkeep
+from handlers.agent.memory.index import SearchIndex, open_index
+from handlers.agent.memory.journal import Journal
+from handlers.agent.memory.memories import Memories
+from handlers.agent.memory.recall import Recall
+from handlers.agent.memory.settings import MemorySettings
+from handlers.agent.memory.stage import Embedder
+from handlers.agent.safety.audit import Audit
+from handlers.agent.schedule.schedule import Schedule
+from handlers.agent.schedule.tools import ScheduleTools
+from handlers.agent.skills import Skills
+from handlers.agent.skills.memory import MemorySkill
+from handlers.agent.skills.schedule import ScheduleSkill
+from handlers.agent.skills.standard import standard_skills
+from handlers.agent.stage import AgentSettings, LanguageModel
+from handlers.agent.thinker import Thinker
+from handlers.agent.tools.sources import open_sources
+from handlers.agent.tools.toolbox import Toolbox
+from handlers.errors import EngineError, MeadowlarkError
+from handlers.models.catalogue import ModelKind
+from handlers.models.store import ModelProgress, ModelStore
+from handlers.pipeline.bell import Bell
+from handlers.pipeline.notices import Notices
+from handlers.tts.stage import Synthesizer
+
+_LOGGER = logging.getLogger(__name__)
+
+_EMBEDDING = "all-minilm-l6-v2"
+
+
+@dataclass(frozen=True)
+class Household:
+    """The agent, and what runs beside its turns. Close it when the server stops."""
+
+    agent: Agent
+    skills: Skills
+    notices: Notices
+    no_memory: str
+    """Why there is no memory; empty when there is one."""
+    _owned: contextlib.AsyncExitStack
+
+    async def close(self) -> None:
+        """End everything, the last opened first."""
+        await self._owned.aclose()
+
+
+async def open_household(
+    settings: AgentSettings, folder: Path, store: ModelStore, progress: ModelProgress, synthesizer: Synthesizer
+) -> Household:
+    """Open everything; what is kept goes into the data folder. SettingsError for what is set and cannot be used."""
+    async with contextlib.AsyncExitStack() as owned:
+        audit = Audit(folder / "audit", settings.audit.keep_days)
+        owned.push_async_callback(audit.close)
+        models = await asyncio.to_thread(load_models, settings, store, progress)
+        thinker = Thinker(models, settings.think)
+        owned.push_async_callback(thinker.close)
+        starting = asyncio.create_task(thinker.start())
+        owned.push_async_callback(_ended, starting)
+        memories, no_memory = await open_memories(settings, folder / "memory", store, progress, thinker)
+        if memories is not None:
+            owned.push_async_callback(memories.close)
+        notices = Notices(synthesizer)
+        bell = Bell(notices, lambda tag: skills.phrases(tag))
+        owned.push_async_callback(bell.close)
+        schedule = Schedule(folder / "schedule.sqlite", bell.ring, watch=bell.watch)
+        owned.push_async_callback(schedule.close)
+        skills = await asyncio.to_thread(_load_skills, settings, schedule, memories)
+        notices.on_arrival(schedule.came)
+        await schedule.start()
+        sources = [ScheduleTools(schedule, settings.language), *open_sources(settings.tools)]
+        toolbox = Toolbox(sources, settings.tools, audit)
+        owned.push_async_callback(toolbox.close)
+        await starting
+        agent = Agent(skills, thinker, toolbox, settings, audit, memories)
+        return Household(agent, skills, notices, no_memory, owned.pop_all())
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def open_memories(
+    settings: AgentSettings, folder: Path, store: ModelStore, progress: ModelProgress, thinker: Thinker
+) -> tuple[Memories | None, str]:
+    """The memory, or None and why: the server does its other work without one."""
+    memory, called = settings.memory, names(settings.access.users)
+    if not memory.enabled:
+        return None, "switched off (agent.memory.enabled)"
+    try:
+        embedder = await _load_embedder(memory, store, progress)
+        journal, index = await asyncio.to_thread(_open_journal, memory, folder)
+    except MeadowlarkError as error:
+        _LOGGER.error("There is no memory: %s", error)
+        return None, str(error)
+    recall = Recall(journal, index, embedder, memory.recall, called)
+    upkeep = Upkeep(journal, index, embedder, thinker.able, memory, names=called)
+    memories = Memories(journal, index, embedder, recall, upkeep, memory, folder, called)
+    upkeep.start()
+    return memories, ""
+
+
+def load_models(settings: AgentSettings, store: ModelStore, progress: ModelProgress) -> list[LanguageModel]:
+    """The language models in the order in which they are asked. Blocks while the built-in one is loaded."""
+    from handlers.agent.endpoint import EndpointModel
+    from handlers.agent.ollama import OllamaModel
+
+    names = settings.order or ["ollama", *(endpoint.title for endpoint in settings.endpoints), "builtin"]
+    models: list[LanguageModel] = []
+    for name in names:
+        if name == "ollama":
+            models.append(OllamaModel(settings.ollama, settings.local_only))
+        elif name == "builtin":
+            models += _load_builtin(settings, store, progress)
+        else:
+            models += [EndpointModel(endpoint) for endpoint in settings.endpoints if endpoint.title == name]
+    return models
+
+
+def _load_builtin(settings: AgentSettings, store: ModelStore, progress: ModelProgress) -> Sequence[LanguageModel]:
+    if not settings.builtin.model:
+        return []
+    try:
+        from handlers.agent.builtin import BuiltinModel
+    except EngineError as error:  # other models and the local skills answer without it
+        _LOGGER.warning("%s", error)
+        return []
+    path = store.locate(settings.builtin.model, ModelKind.LLM, progress=progress)
+    return [BuiltinModel(path, settings.builtin)]
+
+
+async def _load_embedder(memory: MemorySettings, store: ModelStore, progress: ModelProgress) -> Embedder:
+    if memory.embedder == "ollama":
+        from handlers.agent.memory.ollama_embed import OllamaEmbedder
+
+        return await OllamaEmbedder.connect(memory.ollama)
+
+    def load() -> Embedder:
+        from handlers.agent.memory.minilm import MiniLM
+
+        return MiniLM(store.locate(_EMBEDDING, ModelKind.EMBEDDING, progress=progress))
+
+    return await asyncio.to_thread(load)
+
+
+def _open_journal(memory: MemorySettings, folder: Path) -> tuple[Journal, SearchIndex]:
+    journal = Journal(folder)
+    if journal.notice:
+        _LOGGER.error("%s", journal.notice)
+    try:
+        return journal, open_index(memory.index, folder, journal)
+    except BaseException:
+        journal.close()
+        raise
+
+
+def _load_skills(settings: AgentSettings, schedule: Schedule, memories: Memories | None) -> Skills:
+    skills = [*standard_skills(), ScheduleSkill(schedule), MemorySkill(memories)]
+    return Skills(skills, custom=settings.custom_sentences)
