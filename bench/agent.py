@@ -1,6 +1,6 @@
 """Says a set of requests to the real agent and counts what it gets right, and how fast. See bench/README.md.
 
-python -m bench.agent [--set FILE…] [--llm builtin|ollama[:MODEL]|URL[#MODEL]|none] [--language TAG] [--repeat N] [--json]
+python -m bench.agent [--set FILE…] [--llm builtin|ollama[:MODEL]|URL[#MODEL]|none] [--language TAG] [--json]
 """
 
 from __future__ import annotations

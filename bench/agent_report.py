@@ -18,23 +18,31 @@ _NOTHING = "-"
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Of some requests: how many were judged, right in all, and of each check (right, judged)."""
+    """Of some requests."""
 
     requests: int
+    not_able: int
+    """Those that this language model cannot do; only their route is judged."""
     right: int
+    """In everything, of the others."""
     checks: dict[str, tuple[int, int]]
+    """Right and judged, by what was looked at."""
+
+    @property
+    def able(self) -> int:
+        return self.requests - self.not_able
 
 
 def accuracy(results: Sequence[Result]) -> dict[str, Accuracy]:
-    """By what was wanted: 'fast', 'think' (with 'hybrid'), 'tools'; those for whom the model is not able left out."""
+    """By what was wanted: 'fast', 'think' (with 'hybrid'), 'tools'."""
     groups: dict[str, list[Result]] = {}
     for result in results:
-        if result.able:
-            groups.setdefault(_group(result), []).append(result)
+        groups.setdefault(_group(result), []).append(result)
     return {
         name: Accuracy(
             len(found),
-            sum(result.right for result in found),
+            sum(not result.able for result in found),
+            sum(result.right for result in found if result.able),
             {
                 check: (sum(not result.judged[check] for result in judged), len(judged))
                 for check in _CHECKS
@@ -71,13 +79,10 @@ def waits(results: Sequence[Result]) -> dict[str, dict[str, Spread]]:
 def lines(results: Sequence[Result]) -> Iterator[str]:
     """The tables of a run."""
     groups = accuracy(results)
-    yield f"{'right':<14}{'requests':>9}{'all':>9}" + "".join(f"{check:>12}" for check in _CHECKS)
+    yield f"{'right':<10}{'requests':>9}{'not able':>10}{'all':>9}" + "".join(f"{check:>10}" for check in _CHECKS)
     for name, group in groups.items():
-        cells = "".join(f"{_of(group.checks.get(check)):>12}" for check in _CHECKS)
-        yield f"{name:<14}{group.requests:>9}{_share(group.right, group.requests):>9}{cells}"
-    unable = [result for result in results if not result.able]
-    if unable:
-        yield f"{'not able':<14}{len(unable):>9}   the language model has no tools, or there is none"
+        cells = "".join(f"{_of(group.checks.get(check)):>10}" for check in _CHECKS)
+        yield f"{name:<10}{group.requests:>9}{group.not_able:>10}{_share(group.right, group.able):>9}{cells}"
     needless = sum(result.needless for result in results)
     yield f"needless calls of a language model: {needless}"
     yield ""
@@ -107,12 +112,12 @@ def as_json(results: Sequence[Result]) -> dict[str, object]:
             "right": {
                 name: {
                     "requests": group.requests,
+                    "not_able": group.not_able,
                     "right": group.right,
                     **{check: {"right": right, "judged": judged} for check, (right, judged) in group.checks.items()},
                 }
                 for name, group in accuracy(results).items()
             },
-            "not_able": sum(not result.able for result in results),
             "needless_calls": sum(result.needless for result in results),
             "route_ms": {name: asdict(values) for name, values in decisions(results).items()},
             "ms": {route: {wait: asdict(v) for wait, v in own.items()} for route, own in waits(results).items()},

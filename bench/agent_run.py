@@ -234,8 +234,8 @@ def judge(result: Result) -> None:
 
 def _wrong_intent(result: Result) -> str:
     entry = result.case.entry
-    if result.intent != entry.intent:
-        return f"{result.intent or 'none'}, not {entry.intent}"
+    if result.intent not in entry.intents:
+        return f"{result.intent or 'none'}, not {' or '.join(entry.intents)}"
     for name, wanted in entry.slots.items():
         found = result.slots.get(name)
         if found is None or found.casefold().strip() != wanted.casefold():

@@ -71,7 +71,9 @@ class Entry(Section):
     route: Literal["", "fast", "think", "hybrid"] = ""
     """Empty is fast where there is an intent, else think. A request that is to think may also be hybrid."""
 
-    intent: str = ""
+    intent: Said | list[Said] | None = None
+    """What the skill calls it; of several, each is right."""
+
     slots: dict[str, str] = Field(default_factory=dict)
     """Those that matter."""
 
@@ -91,6 +93,11 @@ class Entry(Section):
         if self.slots and not self.intent:
             raise ValueError("'slots' belong to an 'intent'; name it, too")
         return self
+
+    @property
+    def intents(self) -> Sequence[str]:
+        """What is right."""
+        return [self.intent] if isinstance(self.intent, str) else self.intent or []
 
     @property
     def wanted_route(self) -> str:

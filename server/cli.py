@@ -27,11 +27,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(arguments)
         if arguments.check:
+            check_files(settings)
             print("The settings are valid.")
             return 0
         logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s")
-        for library in ("faster_whisper", "httpx"):  # they log every request at our level
+        for library in (
+            "faster_whisper",
+            "httpx",
+            "httpx2",
+            "openai",
+            "chromadb",
+        ):  # they log every request at our level
             logging.getLogger(library).setLevel(logging.WARNING)
+        for library in ("mcp", "client"):  # they log what a server of tools said, word for word
+            logging.getLogger(library).setLevel(logging.CRITICAL)
         return _run(settings)
     except MeadowlarkError as error:
         print(f"meadowlark-server: {error}", file=sys.stderr)
@@ -63,6 +72,13 @@ def read_settings(arguments: argparse.Namespace) -> ServerSettings:
             "log_level": "--log-level",
         },
     )
+
+
+def check_files(settings: ServerSettings) -> None:
+    """Read the files that the settings name, as far as that starts nothing; SettingsError for one that is wrong."""
+    from handlers.agent.tools.command import CommandTools
+
+    CommandTools(settings.agent.tools)
 
 
 def _run(settings: ServerSettings) -> int:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from handlers.agent.agent import Agent
 from handlers.agent.skills import Skills
-from handlers.agent.stage import LanguageModel
+from handlers.agent.thinker import ModelStatus
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.smart_turn import SmartTurn, load_smart_turn
@@ -94,7 +94,7 @@ async def load_engines(settings: ServerSettings) -> Engines:
         wake = loading.start("wake words", lambda: _load_wake(settings))
         household = loading.begin("agent", _open_household(settings, store, loading.progress, synthesizer))
     agent = household.result().agent
-    _log_models(agent.thinker.models)
+    _log_models(agent.thinker.status())
     stages = Stages(
         wake=wake.result(),
         wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
@@ -133,10 +133,12 @@ async def _warmed(warming: asyncio.Task[None]) -> None:
 async def _rehearse(skills: Skills, synthesizer: CachedSynthesizer) -> None:
     """Speak the skills' fixed answers into the cache, one by one, while nobody needs the processor."""
     choice = synthesizer.choose()
+    answers = skills.fixed_answers(choice.language)
     try:
-        for answer in skills.fixed_answers(choice.language):
+        for answer in answers:
             async for sentence in sentences(once(answer), choice.language):
                 await synthesizer.prepare(sentence, choice)
+        _LOGGER.info("%d frequent answers were spoken beforehand", len(answers))
     except MeadowlarkError as error:
         _LOGGER.warning("The frequent answers could not be spoken beforehand (%s)", error)
 
@@ -225,13 +227,13 @@ async def _open_household(
     return await open_household(settings.agent, settings.data_dir, store, progress, synthesizer.result())
 
 
-def _log_models(models: Sequence[LanguageModel]) -> None:
-    for model in models:
-        if not model.unavailable:
-            _LOGGER.info("Questions are answered by %s", model.name)
-            return
-        _LOGGER.info("%s", model.unavailable)
-    _LOGGER.warning("No language model: only local skills answer. Start Ollama, or install the extra 'models'")
+def _log_models(models: Sequence[ModelStatus]) -> None:
+    """Who answers; why others do not, the thinker has logged."""
+    ready = [model.name for model in models if model.ready]
+    if ready:
+        _LOGGER.info("Questions are answered by %s", ready[0])
+    else:
+        _LOGGER.warning("No language model: only local skills answer. Start Ollama, or install the extra 'models'")
 
 
 def log_progress(given_up: threading.Event) -> ModelProgress:

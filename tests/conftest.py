@@ -17,7 +17,7 @@ from handlers.models.store import ModelStore
 from handlers.tts.piper import PiperSynthesizer
 from handlers.tts.stage import TtsSettings
 from handlers.workers import usable_cores
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, own_data
 from tests.support.speech import Speaker
 
 _ROOT = Path(__file__).parent.parent
@@ -76,6 +76,7 @@ def piper(store: ModelStore) -> PiperSynthesizer:
 @pytest.fixture(scope="session")
 def server(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A real `meadowlark-server` on free ports, shared by all tests that only talk to it."""
-    with ServerProcess(tmp_path_factory.mktemp("server"), ["--data-dir", str(data_dir)]) as process:
+    folder = tmp_path_factory.mktemp("server")
+    with ServerProcess(folder, ["--data-dir", str(own_data(folder, data_dir))]) as process:
         process.wait_ready()
         yield process

@@ -44,7 +44,6 @@ class Agent:
         self.thinker = thinker
         self.memories = memories
         self.conversations = Conversations(settings.remembered_turns, settings.conversation_minutes * 60)
-        self._skills = skills
         self._toolbox = toolbox
         self._now = now
         self._attending = 0
@@ -69,8 +68,8 @@ class Agent:
         return Response(self._faculties, request, timeline, committed)
 
     def knows(self, text: str, language: str) -> bool:
-        """Whether a local skill answers this sentence, so that it needs no more words. Takes about a millisecond."""
-        return self._skills.match(text, language) is not None
+        """Whether a local skill answers this sentence and it needs no more words. Takes about a millisecond."""
+        return self._faculties.router.is_complete(text, language)
 
     def drafts(self, request: Request) -> bool:
         """Whether it is of use to begin the answer before the speaker has finished. A skill answers at once."""

@@ -30,6 +30,10 @@ class OllamaSettings(Section):
     context: int = Field(4096, ge=512, le=131072)
     """Tokens of context; a model that was made for less gets less."""
 
+    threads: int = Field(0, ge=0, le=256)
+    """Processor threads for one answer; 0 leaves it to Ollama, which takes one for each core. Where speech is heard and
+    made on the same few cores, one less is several times faster: threads that wait for each other spin."""
+
     tools: bool | None = None
     """Whether the model is given tools; empty asks Ollama whether it can use them."""
 

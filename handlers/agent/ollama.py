@@ -188,6 +188,7 @@ class OllamaModel:
                 "num_predict": generation.longest,
                 "temperature": generation.temperature,
                 "num_ctx": self.context_tokens,
+                **({"num_thread": self._settings.threads} if self._settings.threads else {}),
             },
         }
         if "think" not in self._refused:

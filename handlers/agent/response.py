@@ -122,7 +122,7 @@ class Response:
             faculties.settings.profile(self.request.wake_word, self.request.caller),
             faculties.now(),
             notes=notes,
-            tools=bool(tools.specs),
+            tools=bool(tools.specs) and faculties.thinker.uses_tools,
         )
         filler = self._sentence("OneMoment") if route.kind is Kind.HYBRID else ""
         async with contextlib.aclosing(self._rounds(messages, tools, filler)) as parts:

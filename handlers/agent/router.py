@@ -32,6 +32,20 @@ _SHORT_WORDS = 2
 _ALWAYS = frozenset({"Yes", "No", "Cancel", "Stop", "Repeat", "VolumeUp", "VolumeDown"})
 """Intents that mean the same after a question as before."""
 
+_MAY_GO_ON = frozenset(
+    {
+        *("TimerSet", "TimerAdd", "TimerRemove", "AlarmSet", "AlarmCancel", "ReminderSet", "ReminderCancel"),
+        *("ScheduleAnswer", "Remember", "RememberShared", "KnowAbout", "ForgetAbout"),
+    }
+)
+"""Intents whose sentence ends with anybody's words: "remind me to take out the bins" … "tomorrow at eight"."""
+
+_ANSWERS_A_SKILL = "ScheduleAnswer"
+"""A bare time, name or text: only where a skill has just asked for one."""
+
+_ASKING_SKILLS = ("Timer", "Alarm", "Reminder")
+"""How the intents begin that may ask back."""
+
 _NEEDS_A_QUESTION = frozenset({"Yes", "No"})
 """Intents that are nothing for a skill unless something waits for them."""
 
@@ -85,11 +99,18 @@ class Router:
             return self._think(0.0, "a follow-up that no skill can complete")
         return self._think(0.0, "no skill knows the sentence")
 
+    def is_complete(self, text: str, language: str) -> bool:
+        """Whether a skill knows the sentence, and no word can follow: then it needs no patience."""
+        match = self._skills.match(text, language)
+        return match is not None and match.intent not in _MAY_GO_ON
+
     def _known(self, match: Match, request: Request, history: Sequence[Turn], confirming: bool) -> Route:
         if match.intent in _NEEDS_A_QUESTION:
             if confirming:
                 return Route(Kind.FAST, _WHOLE, "an action waits for it", match)
             return self._think(0.0, "a yes or no, and no action waits for one")
+        if match.intent == _ANSWERS_A_SKILL and not _skill_has_asked(history):
+            return self._think(0.0, "an answer, and no skill has asked")
         asked = bool(history) and history[-1].answer.rstrip().endswith("?") and history[-1].match is None
         if asked and match.intent not in _ALWAYS and len(request.text.split()) <= _SHORT_WORDS:
             return self._think(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question")
@@ -100,3 +121,13 @@ class Router:
         if self._patience_seconds and expected >= self._patience_seconds:
             return Route(Kind.HYBRID, confidence, f"{reason}; the language model will take long")
         return Route(Kind.THINK, confidence, reason)
+
+
+def _skill_has_asked(history: Sequence[Turn]) -> bool:
+    before = history[-1] if history else None
+    return (
+        before is not None
+        and before.match is not None
+        and before.match.intent.startswith((*_ASKING_SKILLS, _ANSWERS_A_SKILL))
+        and before.answer.rstrip().endswith("?")
+    )

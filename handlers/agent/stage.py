@@ -91,6 +91,8 @@ class AgentSettings(Section):
     @model_validator(mode="after")
     def _order_is_known(self) -> Self:
         known = ["ollama", *(endpoint.title for endpoint in self.endpoints), "builtin"]
+        if len(set(known)) < len(known):
+            raise ValueError("agent.endpoints: each needs a 'name' of its own, other than 'ollama' and 'builtin'")
         for name in self.order:
             if name not in known:
                 raise ValueError(f"agent.order: there is no language model '{name}'; there are {', '.join(known)}")

@@ -131,6 +131,12 @@ class Thinker:
         candidates = self._available() or self._candidates
         return candidates[0].expected_seconds(tools) if candidates else 0.0
 
+    @property
+    def uses_tools(self) -> bool:
+        """Whether the model that would be asked can be trusted with tools; the prompt speaks of them only then."""
+        candidates = self._available() or self._candidates
+        return bool(candidates) and candidates[0].model.uses_tools
+
     def able(self, schema: bool = True) -> LanguageModel | None:
         """The first model that is there and, where asked for, can fill a schema with sense."""
         models = (candidate.model for candidate in self._available())

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from handlers.audio import read_wav
+from handlers.audio import read_wav, to_float
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
 from tests.satellite.test_link import free_port
 from tests.support.speech import Speaker, silence
@@ -87,7 +88,22 @@ async def test_settings_come_from_a_file_and_the_environment(serve: Serve, wav: 
     assert peer.turns[0].request.data["context"]["satellite_id"] == "attic"
 
 
-@pytest.mark.parametrize(("variable", "value"), [("MIK", "default"), ("LOG_LEVEL", "loud")])
+async def test_the_volume_is_a_setting(serve: Serve, wav: Wav, tmp_path: Path) -> None:
+    peer = await serve(well_behaved)
+    loudness = []
+    for volume in ("100", "50"):
+        answer = tmp_path / f"{volume}.wav"
+        ended = await satellite(
+            *("--once", "--server", peer.uri, "--wake-word", "none", "--mic", str(wav(silence(1)))),
+            *("--speaker", str(answer)),
+            MEADOWLARK_SATELLITE__VOLUME=volume,
+        )
+        assert ended.code == 0, ended.err
+        loudness.append(np.abs(to_float(read_wav(answer))).mean())
+    assert loudness[1] == pytest.approx(loudness[0] / 4, rel=0.05)
+
+
+@pytest.mark.parametrize(("variable", "value"), [("MIK", "default"), ("LOG_LEVEL", "loud"), ("VOLUME", "200")])
 async def test_a_variable_that_cannot_be_used_is_named(variable: str, value: str) -> None:
     ended = await satellite("--once", **{f"MEADOWLARK_SATELLITE__{variable}": value})
     assert ended.code == 2

@@ -14,7 +14,7 @@ import pytest
 
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
-from tests.support.server import ServerProcess
+from tests.support.server import ServerProcess, own_data
 
 
 def server(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -76,7 +76,8 @@ class TestCheck:
 class TestCannotStart:
     """One sentence and an exit code, never a stack trace."""
 
-    def test_port_in_use(self, data_dir: Path) -> None:
+    def test_port_in_use(self, tmp_path: Path, data_dir: Path) -> None:
+        data_dir = own_data(tmp_path, data_dir)
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             result = server(
@@ -117,7 +118,10 @@ class TestCannotStart:
             ("MEADOWLARK_ASR__LANGUAGE", "tlh", "tlh"),
         ],
     )
-    def test_unknown_model_voice_or_language(self, data_dir: Path, variable: str, value: str, words: str) -> None:
+    def test_unknown_model_voice_or_language(
+        self, tmp_path: Path, data_dir: Path, variable: str, value: str, words: str
+    ) -> None:
+        data_dir = own_data(tmp_path, data_dir)
         result = server(
             *("--data-dir", str(data_dir), "--http", "127.0.0.1:0", "--wyoming", "tcp://127.0.0.1:0"),
             environment={variable: value, "MEADOWLARK_MODELS__OFFLINE": "true"},
@@ -130,13 +134,13 @@ class TestCannotStart:
 class TestStops:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_on_a_signal(self, tmp_path: Path, data_dir: Path, number: signal.Signals) -> None:
-        with ServerProcess(tmp_path, ["--data-dir", str(data_dir)]) as process:
+        with ServerProcess(tmp_path, ["--data-dir", str(own_data(tmp_path, data_dir))]) as process:
             process.wait_ready()
             assert process.stop(number) == 0
             assert "Traceback" not in process.log()
 
     def test_on_a_signal_while_it_loads(self, tmp_path: Path, data_dir: Path) -> None:
-        with ServerProcess(tmp_path, ["--data-dir", str(data_dir)]) as process:
+        with ServerProcess(tmp_path, ["--data-dir", str(own_data(tmp_path, data_dir))]) as process:
             while "ready in" not in process.log():
                 assert process.process.poll() is None
             assert process.stop() == 0
@@ -150,7 +154,14 @@ class TestStops:
         log = (tmp_path / "log").open("wb")
         command = [
             *("unshare", "--pid", "--fork", "--kill-child", sys.executable, "-m", "server.cli"),
-            *("--wyoming", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", str(data_dir)),
+            *(
+                "--wyoming",
+                "tcp://127.0.0.1:0",
+                "--http",
+                "127.0.0.1:0",
+                "--data-dir",
+                str(own_data(tmp_path, data_dir)),
+            ),
         ]
         with log, subprocess.Popen(command, stdout=log, stderr=log) as outer:
             try:

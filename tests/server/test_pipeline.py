@@ -19,7 +19,7 @@ from wyoming.tts import SynthesizeChunk, SynthesizeStop
 from handlers.wire.client import WyomingClient
 from tests.server.test_services import seconds_of, send_audio, types
 from tests.support.ollama import FakeOllama
-from tests.support.server import ServerProcess, read_until
+from tests.support.server import ServerProcess, own_data, read_until
 from tests.support.speech import Speaker, silence
 
 WHOLE_TURN = [
@@ -270,7 +270,7 @@ async def test_the_second_sentence_is_written_after_the_first_is_heard(tmp_path:
     async with FakeOllama() as ollama:
         ollama.will_answer("Ready.")  # the warm-up
         environment = {"MEADOWLARK_AGENT__OLLAMA__URL": ollama.url}
-        with ServerProcess(tmp_path, ["--data-dir", str(data_dir)], environment) as server:
+        with ServerProcess(tmp_path, ["--data-dir", str(own_data(tmp_path, data_dir))], environment) as server:
             await asyncio.to_thread(server.wait_ready)
             ollama.will_answer("Bird", "s sing. ", heard, "They also ", "fly.")
             async with server.client() as client:

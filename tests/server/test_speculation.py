@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -20,8 +21,8 @@ from wyoming.ping import Ping
 from handlers.wire.client import WyomingClient
 from tests.server.test_pipeline import run, status, wait_for_turn
 from tests.server.test_services import send_audio, types
-from tests.support.ollama import FakeOllama
-from tests.support.server import ServerProcess, read_until
+from tests.support.ollama import SOON, FakeOllama
+from tests.support.server import ServerProcess, own_data, read_until
 from tests.support.speech import Speaker, silence
 
 LONG = "The first sentence is here. The second sentence comes after it. The third sentence ends it."
@@ -38,20 +39,32 @@ def slow_server(data_dir: Path, tmp_path_factory: pytest.TempPathFactory, ollama
     """A server that takes its time to be sure, and asks the Ollama that each test starts."""
     environment = {
         "MEADOWLARK_AGENT__OLLAMA__URL": f"http://127.0.0.1:{ollama_port}",
-        "MEADOWLARK_AGENT__OLLAMA__RETRY_SECONDS": "0",
+        "MEADOWLARK_AGENT__THINK__RETRY_SECONDS": "0.05",
+        "MEADOWLARK_AGENT__THINK__LONGEST_RETRY_SECONDS": "0.1",
         "MEADOWLARK_ASR__ENDPOINT__FINISHED_MS": "2000",
         "MEADOWLARK_ASR__ENDPOINT__UNSURE_MS": "2000",
         "MEADOWLARK_ASR__ENDPOINT__PATIENCE_MS": "2500",
     }
-    with ServerProcess(tmp_path_factory.mktemp("slow"), ["--data-dir", str(data_dir)], environment) as process:
+    folder = tmp_path_factory.mktemp("slow")
+    with ServerProcess(folder, ["--data-dir", str(own_data(folder, data_dir))], environment) as process:
         process.wait_ready()
         yield process
 
 
 @pytest.fixture
-async def ollama(ollama_port: int) -> AsyncIterator[FakeOllama]:
+async def ollama(slow_server: ServerProcess, ollama_port: int) -> AsyncIterator[FakeOllama]:
+    """It comes and goes with each test, and the server has noticed that it is there."""
     async with FakeOllama(port=ollama_port) as fake:
+        async with asyncio.timeout(SOON):
+            while not await asyncio.to_thread(ollama_is_ready, slow_server):
+                """The server looks for it in the background."""
+        fake.asked.clear()
         yield fake
+
+
+def ollama_is_ready(server: ServerProcess) -> bool:
+    engines: Any = status(server)["engines"]
+    return bool(engines["agent"]["models"][0]["ready"])
 
 
 async def start_turn(client: WyomingClient, pcm: bytes, **data: object) -> asyncio.Task[None]:
@@ -227,6 +240,9 @@ async def test_the_processor_is_idle_soon_after_a_client_has_left(server: Server
         await asyncio.sleep(seconds)
         return (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
 
+    async with asyncio.timeout(SOON):
+        while "spoken beforehand" not in await asyncio.to_thread(server.log):
+            """The server still works for itself."""
     before = status(server)["turns"]
     assert isinstance(before, list)
     async with server.client() as client:

@@ -23,6 +23,15 @@ ANSWER_SECONDS = 60.0
 """The longest any test waits for an event."""
 
 
+def own_data(folder: Path, shared: Path) -> Path:
+    """A data folder for one server: its memory and timers are its own, the models are those of the shared folder."""
+    own = folder / "data"
+    own.mkdir()
+    (shared / "models").mkdir(exist_ok=True)
+    (own / "models").symlink_to(shared / "models")
+    return own
+
+
 class ServerProcess:
     """A server on free ports of 127.0.0.1. A context manager: leaving it ends the process."""
 

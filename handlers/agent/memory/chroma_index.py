@@ -57,16 +57,17 @@ class ChromaIndex:
         """Raises MemoryStoreError when the folder is in use or the server does not answer."""
         self._folder = None if url else folder
         self._lock = -1
+        self._session: httpx.Client | None = None
         self._collections: dict[str, chromadb.Collection] = {}
         settings = chromadb.config.Settings(anonymized_telemetry=False)
         with _explained():
             if self._folder is None:
-                self._client = _connect(url, token, settings)
+                self._client, self._session = _connect(url, token, settings)
                 return
             self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(self._folder.with_name(f"{self._folder.name}.lock"))
             try:
-                if os.read(self._lock, 1):  # its last owner died
+                if os.read(self._lock, 1) and self._folder.exists():  # its last owner died
                     shutil.rmtree(self._folder)
                 os.pwrite(self._lock, _IN_USE, 0)
                 os.fsync(self._lock)
@@ -116,6 +117,8 @@ class ChromaIndex:
         with contextlib.suppress(Exception):  # it is then made anew
             if isinstance(self._client, Client):  # the only kind there is; its interface lacks the method
                 self._client.close()
+            if self._session is not None:
+                self._session.close()
             if self._lock >= 0:
                 os.ftruncate(self._lock, 0)
         if self._lock >= 0:
@@ -131,7 +134,10 @@ class ChromaIndex:
         return self._collections[name]
 
 
-def _connect(url: str, token: str, settings: chromadb.config.Settings) -> chromadb.api.ClientAPI:
+def _connect(
+    url: str, token: str, settings: chromadb.config.Settings
+) -> tuple[chromadb.api.ClientAPI, httpx.Client | None]:
+    """A client of a server, and its connections."""
     # Chroma waits for ever, so ask first whether anybody is there, and give its own client a deadline afterwards.
     httpx.get(f"{url}/api/v2/heartbeat", timeout=_SECONDS, trust_env=False).raise_for_status()
     parts = urlsplit(url)
@@ -143,9 +149,10 @@ def _connect(url: str, token: str, settings: chromadb.config.Settings) -> chroma
         settings=settings,
     )
     session = getattr(getattr(client, "_server", None), "_session", None)
-    if isinstance(session, httpx.Client):
-        session.timeout = httpx.Timeout(_SECONDS)
-    return client
+    if not isinstance(session, httpx.Client):
+        return client, None
+    session.timeout = httpx.Timeout(_SECONDS)
+    return client, session
 
 
 def _remove_traces(folder: Path) -> None:

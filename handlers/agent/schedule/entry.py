@@ -14,8 +14,9 @@ DAILY = frozenset(range(7))
 WEEKDAYS = frozenset(range(5))
 WEEKENDS = frozenset({5, 6})
 
-LATE_SECONDS = 30.0
-"""Told so much later than it was due, an entry is told as late: the server or the satellite was away."""
+LATE_SECONDS = 90.0
+"""Told so much later than it was due (it may ring for a minute), an entry is told as late: the server or the satellite
+was away."""
 
 
 class ScheduleError(MeadowlarkError):

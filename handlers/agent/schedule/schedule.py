@@ -252,13 +252,17 @@ class Schedule:
         self, kind: Kind, owner: Owner, at: datetime, repeat: frozenset[int], name: str = "", text: str = ""
     ) -> Entry:
         now = self.clock.wall()
-        due = self.clock.instant(at)
+        try:
+            due = self.clock.instant(at)
+        except (OverflowError, ValueError, OSError):  # thousands of years away
+            raise ScheduleError("There is no such time") from None
         return Entry(_new_id(), kind, owner, now, due, at.isoformat(), repeat, name=name, text=text)
 
     async def _add(self, entry: Entry) -> Entry:
-        if entry.due - self.clock.wall() > FURTHEST:
+        wait = entry.due - self.clock.wall()
+        if not wait <= FURTHEST:  # nor what is no number
             raise ScheduleError("That is more than five years away")
-        if entry.due <= self.clock.wall():
+        if wait <= 0:
             raise ScheduleError("That time has passed")
         entry = replace(entry, name=entry.name[:LONGEST_TEXT], text=entry.text[:LONGEST_TEXT])
         async with self._changing:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from handlers.agent.schedule.entry import Entry, Kind, Owner, ScheduleError
+from handlers.agent.schedule.entry import DAILY, Entry, Kind, Owner, ScheduleError
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ class EntryStore:
         """Open the file and read all of it. A damaged one is put aside, because a house needs its timers today."""
         try:
             return self._open()
+        except (OSError, sqlite3.OperationalError) as error:
+            raise self._failed(error) from error
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise self._failed(error) from error
             self.close()
             aside = self._path.with_name(self._path.name + ".damaged")
             _LOGGER.warning(
@@ -62,6 +62,7 @@ class EntryStore:
             database.close()
 
     def _open(self) -> list[Entry]:
+        self._path.touch(mode=0o600)  # what somebody wants to be reminded of is theirs
         database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
         self._database = database
         database.execute("PRAGMA journal_mode = WAL")
@@ -77,7 +78,7 @@ class EntryStore:
                 _LOGGER.warning("The entry %s of the schedule cannot be read and is left out", key)
         return entries
 
-    def _failed(self, error: sqlite3.Error) -> ScheduleError:
+    def _failed(self, error: Exception) -> ScheduleError:
         return ScheduleError(f"The schedule {self._path} cannot be written ({error}): check the disk and its rights")
 
 
@@ -90,4 +91,7 @@ def _from_json(text: str) -> Entry:
     values["kind"] = Kind(values["kind"])
     values["owner"] = Owner(**values["owner"])
     values["repeat"] = frozenset(values["repeat"])
-    return Entry(**values)
+    entry = Entry(**values)
+    if not (entry.repeat <= DAILY and entry.due > 0):
+        raise ValueError("no such days, or no such time")
+    return entry

@@ -22,6 +22,9 @@ _DEFAULT_HOURS = {"": 9, "AM": 9, "NOON": 12, "PM": 15, "EVE": 19, "NIGHT": 21}
 _LONGEST = 12
 """Words of a time: "on Wednesday the 23rd of December at half past seven in the evening" has 14 with its fillers."""
 
+_LONGEST_SECONDS = 100 * 365 * 86_400.0
+"""From now: what is longer would leave the calendar."""
+
 _ARTICLES = frozenset(
     ["the", "den", "die", "das", "der", "dem", "an", "det", "le", "la", "les", "l'", "el", "los", "las"]
 )
@@ -110,6 +113,7 @@ def _relative(text: str, language: str, table: TimeWords, now: datetime) -> When
     seconds = parse_duration(next(group for group in found.groups() if group), language)
     if seconds is None or seconds <= 0:
         return None
+    seconds = min(seconds, _LONGEST_SECONDS)
     if seconds % 86_400 == 0:  # at the same time of another day, also over a change of the clock
         return When(now.replace(microsecond=0) + timedelta(seconds=seconds))
     return When(now + timedelta(seconds=seconds), after=seconds)

@@ -61,7 +61,10 @@ class _NewTimer:
 
 
 class ScheduleSkill:
-    """What is said about the schedule of the house."""
+    """What is said about the schedule of the house.
+
+    It also takes "stop" (Cancel), for what rings; so it stands behind the skill that answers it otherwise.
+    """
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
@@ -89,6 +92,7 @@ class ScheduleSkill:
             "ReminderCancel": self._cancel_reminder,
             "ReminderCancelAll": self._cancel_all,
             "ScheduleAnswer": self._answer,
+            "Cancel": self._stop,
         }
 
     @property
@@ -400,6 +404,11 @@ class ScheduleSkill:
         if asked is None or asked.expires <= time.monotonic() or not asked.understands(said):
             return Reply(phrases.say("ScheduleNoQuestion"))
         return await asked.finish(said, occasion, phrases)
+
+    async def _stop(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
+        """ "Stop" ends what rings here; our question, if there is one, is withdrawn already."""
+        self._schedule.silence(occasion.request.caller.satellite)
+        return Reply(phrases.say("Cancel"))
 
     def _ask(self, occasion: Occasion, understands: Callable[[str], bool], finish: Finish) -> None:
         self._asked[_place(occasion)] = _Asked(understands, finish)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -190,6 +191,23 @@ async def test_a_timer_rings_on_until_it_is_silenced(path: Path) -> None:
         assert schedule.entries() == []
 
 
+async def test_a_timer_rings_again_until_somebody_stops_it(path: Path) -> None:
+    room = Room(Heard.HEARD)
+    schedule = Schedule(path, room.ring, watch=room.watch)
+    await schedule.start()
+    try:
+        timer = await schedule.timer(KITCHEN, 1)
+        await room.next()
+        assert not room.finished.is_set()
+        room.hears = Heard.STOPPED  # as by the wake word
+        assert (await room.next()).id == timer.id
+        async with asyncio.timeout(5):
+            await room.finished.wait()
+        assert room.told.empty()
+    finally:
+        await schedule.close()
+
+
 async def test_a_timer_can_be_cancelled_while_it_rings(path: Path) -> None:
     room = Room(Heard.HEARD, holds=True)
     async with opened(path, room) as schedule:
@@ -342,6 +360,10 @@ async def test_a_time_that_has_passed_is_refused(path: Path, room: Room) -> None
             await schedule.alarm(KITCHEN, schedule.clock.now() - timedelta(minutes=1))
         with pytest.raises(ScheduleError, match="five years"):
             await schedule.reminder(KITCHEN, "far", schedule.clock.now() + timedelta(days=4000))
+        for at in (local("0001-01-01"), local("9999-12-31"), float("nan"), float("inf"), -5.0):
+            with pytest.raises(ScheduleError):
+                await schedule.reminder(KITCHEN, "never", at)
+        assert schedule.entries() == []
 
 
 async def test_reminders_of_a_person_are_only_theirs(path: Path, room: Room) -> None:
@@ -375,7 +397,9 @@ async def test_an_entry_that_cannot_be_read_is_left_out(path: Path, room: Room) 
     async with opened(path, room) as schedule:
         await schedule.timer(KITCHEN, 600)
     with contextlib.closing(sqlite3.connect(path)) as database, database:
-        database.execute("INSERT INTO entries VALUES ('odd', '{}')")
+        [(entry,)] = database.execute("SELECT entry FROM entries").fetchall()
+        odd = ["{}", "[", "null", entry.replace('"repeat": []', '"repeat": [9]'), entry.replace("timer", "egg")]
+        database.executemany("INSERT INTO entries VALUES (?, ?)", list(enumerate(odd)))
     async with opened(path, room) as schedule:
         assert len(schedule.entries()) == 1
 
@@ -392,6 +416,42 @@ async def test_acknowledged_entries_are_on_disk(path: Path, room: Room) -> None:
         with contextlib.closing(sqlite3.connect(path)) as database:
             [(entries,)] = database.execute("SELECT count(*) FROM entries")
         assert entries == 1
+        assert {file.stat().st_mode & 0o077 for file in path.parent.iterdir()} == {0}  # nobody else's to read
+
+
+_SETS_TIMERS = """
+import asyncio, sys
+from pathlib import Path
+from handlers.agent.schedule.entry import Heard, Owner
+from handlers.agent.schedule.schedule import Schedule
+
+async def ring(entry):
+    return Heard.NOBODY
+
+async def run():
+    schedule = Schedule(Path(sys.argv[1]), ring)
+    await schedule.start()
+    for number in range(10_000):
+        timer = await schedule.timer(Owner(f"place {number}"), 600)
+        print(timer.id, flush=True)
+
+asyncio.run(run())
+"""
+
+
+async def test_a_kill_loses_nothing_that_was_acknowledged(path: Path, room: Room) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-W", "ignore", "-c", _SETS_TIMERS, str(path)), stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        acknowledged = [await process.stdout.readline() for _ in range(20)]
+        process.kill()
+        acknowledged += (await process.stdout.read()).splitlines(keepends=True)
+        await process.wait()
+    async with opened(path, room) as schedule:
+        kept = {entry.id for entry in schedule.entries()}
+    assert {line.decode().strip() for line in acknowledged if line.endswith(b"\n")} <= kept
 
 
 async def test_deleted_words_are_not_left_in_the_files(path: Path, room: Room) -> None:

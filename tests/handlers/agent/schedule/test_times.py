@@ -213,6 +213,12 @@ def test_a_lone_number_in_a_sentence_is_no_time(said: str) -> None:
     assert find_time(said, "en", NOW) is None
 
 
+def test_a_time_beyond_the_calendar_is_far_away() -> None:
+    when = parse_time("in 999999 weeks", "en", NOW)
+    assert when is not None
+    assert when.at.year > 2100
+
+
 def test_a_day_without_a_time_says_so() -> None:
     when = parse_time("tomorrow", "en", NOW)
     assert when is not None

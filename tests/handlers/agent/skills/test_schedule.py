@@ -147,6 +147,12 @@ async def test_another_sentence_withdraws_the_question(home: Home) -> None:
     assert await home.say("At 7.") is None
 
 
+async def test_never_mind_withdraws_the_question(home: Home) -> None:
+    await home.say("Set a timer.")
+    assert await home.say("Never mind.") == "Okay."
+    assert await home.say("10 minutes") is None
+
+
 async def test_reminders_of_one_person_are_not_read_to_another(home: Home) -> None:
     await home.say("Remind me tomorrow at 8 to buy a present for Bert.", user="anna")
     assert await home.say("What are my reminders?", user="bert") == "There are no reminders."
@@ -176,7 +182,8 @@ async def test_what_is_set_knows_who_where_and_in_which_language(home: Home) -> 
     assert (alarm.repeat, alarm.wall) == (WEEKDAYS, "2026-06-04T07:00:00")
 
 
-async def test_stop_ends_what_rings_here(tmp_path: Path) -> None:
+@pytest.mark.parametrize("said", ["Stop the timer.", "Stop!"])
+async def test_stop_ends_what_rings_here(tmp_path: Path, said: str) -> None:
     rings = asyncio.Event()
 
     async def ring(entry: Entry) -> Heard:
@@ -192,7 +199,7 @@ async def test_stop_ends_what_rings_here(tmp_path: Path) -> None:
         await schedule.timer(Owner("kitchen"), 1, "pasta")
         async with asyncio.timeout(10):
             await rings.wait()
-        assert await home.say("Stop the timer.") == "Okay."
+        assert await home.say(said) == "Okay."
         async with asyncio.timeout(10):
             while schedule.ringing("kitchen"):  # noqa: ASYNC110 -- ends with its task
                 await asyncio.sleep(0.005)
