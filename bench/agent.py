@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     What only the language model got wrong is in the figures and does not count here.
     """
-    options = _parse(arguments)
+    options = parse(arguments)
     return exit_code("bench/agent.py", lambda: asyncio.run(run(options)))
 
 
@@ -154,7 +154,8 @@ def _key(file: Path | None) -> str:
         raise SettingsError(f"--key-file {file} cannot be read") from None
 
 
-def _parse(arguments: Sequence[str] | None) -> Options:
+def parse(arguments: Sequence[str] | None = None) -> Options:
+    """The options of a command line; exits with 2 and one sentence when they cannot be used."""
     default_dir = os.environ.get("MEADOWLARK_DATA_DIR") or platformdirs.user_data_path("meadowlark")
     parser = argparse.ArgumentParser(prog="bench/agent.py", description="Measures what the agent gets right.")
     add = parser.add_argument

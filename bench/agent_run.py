@@ -16,11 +16,13 @@ import yaml
 from bench.agent_set import Case, CaseSet, Wanted
 from handlers.agent.agent import Agent
 from handlers.agent.caller import Caller
+from handlers.agent.memory.memories import RefusedError
+from handlers.agent.response import NOBODY
 from handlers.agent.safety.audit import Audit
-from handlers.agent.stage import AgentSettings, Filler, Request
+from handlers.agent.stage import AgentSettings, Filler, Generation, Message, Request
 from handlers.audio import AudioFormat
 from handlers.cpu import Ticket
-from handlers.errors import MeadowlarkError, SettingsError
+from handlers.errors import EngineError, MeadowlarkError, SettingsError
 from handlers.models.store import ModelStore
 from handlers.timeline import Mark, Timeline
 from handlers.tts.stage import Voice, VoiceChoice
@@ -28,6 +30,9 @@ from server.household import open_household
 
 _TIDY = ("Delete all timers.", "Delete all alarms.", "Delete all reminders.")
 """Said after each entry, since a timer can be heard of in all rooms."""
+
+_SKILL = "skill/"
+"""How the timeline and the audit log begin the name of a skill."""
 
 _TOLD_SECONDS = 3.0
 """For what was told to get its vectors; without, it is recalled by words alone."""
@@ -112,7 +117,7 @@ async def opened(settings: AgentSettings, tools: Mapping[str, object], store: Mo
             raise SettingsError(str(error).replace(f"{folder / 'tools.yaml'}", "The tools of the set")) from None
         audit = Audit(folder / "audit", settings.audit.keep_days)
         try:
-            model = await _the_model(household.agent, wanted=bool(settings.order))
+            model = await _the_model(household.agent, settings)
             await household.agent.warm_up()
             yield Runner(household.agent, model, audit, household.no_memory)
         finally:
@@ -120,11 +125,20 @@ async def opened(settings: AgentSettings, tools: Mapping[str, object], store: Mo
             await household.close()
 
 
-async def _the_model(agent: Agent, wanted: bool) -> Model:
+async def _the_model(agent: Agent, settings: AgentSettings) -> Model:
+    """The one that answers; SettingsError when it is wanted and would not."""
     for model in agent.thinker.models:
         if not await model.check():
             raise SettingsError(model.unavailable)
+        try:  # some servers list no models, and say only now that they do not have this one
+            async with contextlib.aclosing(model.chat([Message("user", "Hello")], Generation(1, 0.0))) as words:
+                async for _ in words:
+                    pass
+        except EngineError as error:
+            raise SettingsError(f"The language model cannot be used: {error}") from None
         return Model(model.name, model.uses_tools)
+    if settings.builtin.model:
+        raise SettingsError("There is no built-in language model here: install the extra 'models'")
     return Model("", False)
 
 
@@ -168,6 +182,8 @@ class Runner:
         except MeadowlarkError as error:
             result.error = str(error)
         else:
+            if self.model.name and result.answered_by == NOBODY:
+                result.error = "the language model did not answer"
             judge(result)
 
     async def _tell(self, cases: Sequence[Case]) -> None:
@@ -177,7 +193,10 @@ class Runner:
             return
         for number, case, text in told:
             request = Request(text, case.entry.language, f"told-{number}", case.caller(number))
-            await self.agent.memories.remember(request, text)
+            try:
+                await self.agent.memories.remember(request, text)
+            except RefusedError as error:
+                raise SettingsError(f"{case.place}: {text!r} cannot be 'told': {error}") from None
         await asyncio.sleep(_TOLD_SECONDS)
 
     async def _turn(self, result: Result, request: Request, turn_id: str, timeout: float) -> None:
@@ -198,18 +217,19 @@ class Runner:
         response.remember(answer)
         result.answer = answer.strip()
         result.decision, result.reason, result.answered_by = timeline.decision, timeline.reason, timeline.route
-        result.intent = timeline.route.removeprefix("skill/") if timeline.route.startswith("skill/") else ""
+        result.intent = timeline.route.removeprefix(_SKILL) if timeline.route.startswith(_SKILL) else ""
         history = self.agent.conversations.history(request.conversation_id)
         match = history[-1].match if history else None
         result.slots = dict(match.slots) if match is not None and match.intent == result.intent else {}
 
     async def _calls(self, caller: Caller) -> list[tuple[str, Mapping[str, object]]]:
-        """What was done from a satellite, oldest first."""
+        """What tools did from a satellite, oldest first; skills have lines of their own in the log."""
         lines = [line for line in await self._audit.read(1000) if line.get("event") == "attempt"]
         found = [line for line in reversed(lines) if line.get("satellite") == caller.satellite]
         return [
             (str(line["tool"]), arguments if isinstance(arguments := line.get("arguments"), dict) else {})
             for line in found
+            if not str(line["tool"]).startswith(_SKILL)
         ]
 
 
@@ -226,8 +246,7 @@ def judge(result: Result) -> None:
     if isinstance(entry.tool, Wanted):
         judged["tool"] = _wrong_tool(result, entry.tool)
     elif entry.tool == "none":
-        done = [name for name, _ in result.calls if name != result.intent]
-        judged["tool"] = f"{', '.join(done)} ran" if done else ""
+        judged["tool"] = f"{', '.join(name for name, _ in result.calls)} ran" if result.calls else ""
     if entry.answer is not None:
         judged["answer"] = "" if _answers(entry.answer, result.answer) else f"{result.answer!r}"
 

@@ -136,6 +136,9 @@ class CaseSet:
     """As in a file of command tools (`agent.tools.commands`)."""
 
 
+_FIELDS = {*Entry.model_fields, *Who.model_fields, *Wanted.model_fields}
+
+
 def load_sets(paths: Sequence[Path], language: str = "") -> CaseSet:
     """The entries of all files, those of one language where it is given. SettingsError names file and line."""
     cases: list[Case] = []
@@ -211,15 +214,29 @@ def _cases(path: Path, loader: yaml.SafeLoader, root: yaml.SequenceNode) -> Iter
 
 
 def _complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, without the members of unions that pydantic puts into its places."""
     first = error.errors(include_url=False)[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"there is no key '{key}'; there are {', '.join(Entry.model_fields)}"
-    if first["type"] == "missing":
-        return f"'{key}' is missing"
-    if first["type"] == "string_type":
-        return f"'{key}' must be a text, but YAML reads {first['input']!r}; put it in quotes"
-    return f"'{key}': {first['msg']}" if key else first["msg"].removeprefix("Value error, ")
+    *outer, last = first["loc"] or ("",)
+    parts = [part for part in outer if part in _FIELDS or isinstance(part, int)]
+    if last in _FIELDS or first["type"] == "extra_forbidden" or isinstance(last, int):
+        parts.append(last)
+    key = ".".join(map(str, parts))
+    match first["type"]:
+        case "extra_forbidden":
+            return f"there is no key '{key}'; there are {', '.join(_known_keys(parts))}"
+        case "missing":
+            return f"'{key}' is missing"
+        case "string_type":
+            return f"'{key}' must be a text, but YAML reads {first['input']!r}; put texts in quotes"
+        case "model_type":
+            return f"'{key}' must be a mapping of {', '.join(_known_keys([*parts, '']))}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"'{key}': {said}" if key else said
+
+
+def _known_keys(parts: Sequence[int | str]) -> Sequence[str]:
+    inner: dict[int | str, type[Section]] = {"caller": Who, "tool": Wanted}
+    return list(inner.get(parts[0] if len(parts) > 1 else "", Entry).model_fields)
 
 
 def _at(path: Path, mark: yaml.Mark | None, problem: str) -> str:

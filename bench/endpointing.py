@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ from bench.command import exit_code
 from bench.labels import LABELLERS, choose_labeller
 from bench.pauses import hesitations, whisper_words, with_room
 from bench.words import normalise, word_errors
-from handlers.agent.skills.skills import Skills
+from handlers.agent.skills import Skills
+from handlers.agent.skills.standard import standard_skills
 from handlers.asr.endpoint import Change
 from handlers.asr.listener import Listener
 from handlers.asr.patience import Patience, TurnDetector
@@ -213,12 +213,12 @@ async def run(options: argparse.Namespace) -> list[End]:
     cpu = Cpu(1)
     transcriber = WhisperTranscriber(folder, options.model, AsrSettings(threads=1), cpu)
     detector = load_smart_turn(cpu)
-    skills = Skills()
+    skills = Skills(standard_skills())
     simulation = Simulation(
         settings,
         Silero(),
         Ears(transcriber, detector),
-        lambda text: skills.answer(text, "en", (), datetime.now(UTC)) is not None,
+        lambda text: skills.match(text, "en") is not None,
         frozenset(" ".join(normalise(clip.reference or "")) for clip in clips),
         options.transcription_ms / 1000,
         options.detector_ms / 1000,

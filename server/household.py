@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handlers.agent.agent import Agent
+from handlers.agent.agent import Agent, local_now
 from handlers.agent.caller import names
 from handlers.agent.memory.background import Upkeep
 from handlers.agent.memory.index import SearchIndex, open_index
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.memories import Memories
+from handlers.agent.memory.places import PrivatePlaces
 from handlers.agent.memory.recall import Recall
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.memory.stage import Embedder
@@ -25,9 +26,11 @@ from handlers.agent.skills import Skills
 from handlers.agent.skills.memory import MemorySkill
 from handlers.agent.skills.schedule import ScheduleSkill
 from handlers.agent.skills.standard import standard_skills
+from handlers.agent.skills.tools import skill_tools
 from handlers.agent.stage import AgentSettings, LanguageModel
 from handlers.agent.thinker import Thinker
 from handlers.agent.tools.sources import open_sources
+from handlers.agent.tools.stage import ToolSource
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.errors import EngineError, MeadowlarkError
 from handlers.models.catalogue import ModelKind
@@ -80,7 +83,11 @@ async def open_household(
         skills = await asyncio.to_thread(_load_skills, settings, schedule, memories)
         notices.on_arrival(schedule.came)
         await schedule.start()
-        sources = [ScheduleTools(schedule, settings.language), *open_sources(settings.tools)]
+        sources: list[ToolSource] = [
+            skill_tools(skills, local_now),
+            ScheduleTools(schedule, settings.language),
+            *open_sources(settings.tools),
+        ]
         toolbox = Toolbox(sources, settings.tools, audit)
         owned.push_async_callback(toolbox.close)
         await starting
@@ -101,6 +108,7 @@ async def open_memories(
     if not memory.enabled:
         return None, "switched off (agent.memory.enabled)"
     try:
+        private = await asyncio.to_thread(PrivatePlaces, folder / "private.json")
         embedder = await _load_embedder(memory, store, progress)
         journal, index = await asyncio.to_thread(_open_journal, memory, folder)
     except MeadowlarkError as error:
@@ -108,7 +116,7 @@ async def open_memories(
         return None, str(error)
     recall = Recall(journal, index, embedder, memory.recall, called)
     upkeep = Upkeep(journal, index, embedder, thinker.able, memory, names=called)
-    memories = Memories(journal, index, embedder, recall, upkeep, memory, folder, called)
+    memories = Memories(journal, index, embedder, recall, upkeep, memory, folder, private, called)
     upkeep.start()
     return memories, ""
 
@@ -168,5 +176,5 @@ def _open_journal(memory: MemorySettings, folder: Path) -> tuple[Journal, Search
 
 
 def _load_skills(settings: AgentSettings, schedule: Schedule, memories: Memories | None) -> Skills:
-    skills = [*standard_skills(), ScheduleSkill(schedule), MemorySkill(memories)]
-    return Skills(skills, custom=settings.custom_sentences)
+    memory = MemorySkill(memories, switched_off=not settings.memory.enabled)
+    return Skills([*standard_skills(), ScheduleSkill(schedule), memory], custom=settings.custom_sentences)

@@ -14,7 +14,7 @@ from handlers import __version__
 from handlers.errors import SettingsError
 from handlers.timeline import Timeline
 from server.engines import Engines
-from server.memory_api import MemoryApi
+from server.memory_api import MemoryApi, answer_in_json
 from server.metrics import Metrics
 
 _RECENT_TURNS = 20
@@ -64,7 +64,7 @@ class HttpServer:
         self._port = port
         self._status = status
         self._metrics = metrics
-        app = web.Application(middlewares=[_access(token)] if token else [])
+        app = web.Application(middlewares=[answer_in_json, *([_access(token)] if token else [])])
         app.add_routes(
             [
                 web.get("/", self._page),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import ipaddress
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
+from urllib.parse import urlsplit
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from aiohttp.typedefs import Handler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from handlers.agent.memory.memories import Forgotten, Memories, RefusedError
-from handlers.agent.memory.porting import export_file, import_file
+from handlers.agent.memory.memories import IMPORTING, Forgotten, Memories, RefusedError
+from handlers.agent.memory.rows import LONGEST_CONTEXT, LONGEST_NAME, LONGEST_WORD, MOST_WORDS
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
     LONGEST_CONTENT,
@@ -27,9 +29,17 @@ from handlers.agent.memory.stage import (
 )
 from handlers.errors import RequestError
 
+_BASE = "/api/v1/memory"
+
 _PAGE = 100
 _LONGEST_PAGE = 500
+"""Notes of one answer, which then has a few megabytes at most."""
+
 _LONGEST_QUERY = 500
+
+_JSON = frozenset({"application/json"})
+_LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/json"})
+"""Types that the page of a stranger cannot send without asking first, unlike text or a form."""
 
 _MOST_IMPORTED = 256 * 1024 * 1024
 """Bytes of one file: some hundred thousand notes with vectors."""
@@ -38,6 +48,9 @@ _CHUNK = 64 * 1024
 
 _SOURCE = Source(Origin.API)
 
+_STATUS = {"no-note": 404, "nothing-to-undo": 409, "too-large": 413, "wrong-type": 415}
+"""Of what a client did wrong; else 400."""
+
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -45,16 +58,28 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+def _text(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("must be text")
+    return value
+
+
+_Content = Annotated[str, Field(min_length=1, max_length=LONGEST_CONTENT), AfterValidator(_text)]
+_Word = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD), AfterValidator(_text)]
+_Context = Annotated[str, Field(max_length=LONGEST_CONTEXT), AfterValidator(_text)]
+
+
 class _New(_Body):
-    content: str = Field(min_length=1, max_length=LONGEST_CONTENT)
+    content: _Content
     language: str = Field("en", max_length=35)
 
 
 class _Changes(_Body):
-    content: str | None = Field(None, min_length=1, max_length=LONGEST_CONTENT)
-    keywords: list[str] | None = Field(None, max_length=50)
-    tags: list[str] | None = Field(None, max_length=50)
-    context: str | None = Field(None, max_length=LONGEST_CONTENT)
+    content: _Content | None = None
+    language: str = Field("en", max_length=35)
+    keywords: list[_Word] | None = Field(None, max_length=MOST_WORDS)
+    tags: list[_Word] | None = Field(None, max_length=MOST_WORDS)
+    context: _Context | None = None
 
 
 class MemoryApi:
@@ -65,19 +90,18 @@ class MemoryApi:
         self._open = memories
 
     def routes(self) -> list[web.RouteDef]:
-        base = "/api/v1/memory"
         return [
-            web.get(base, self._guarded(self._list)),
-            web.post(base, self._guarded(self._add)),
-            web.delete(base, self._guarded(self._forget_about)),
-            web.get(f"{base}/tenants", self._guarded(self._tenants)),
-            web.get(f"{base}/search", self._guarded(self._search)),
-            web.get(f"{base}/export", self._guarded(self._export)),
-            web.post(f"{base}/import", self._guarded(self._import)),
-            web.get(f"{base}/{{id}}", self._guarded(self._show)),
-            web.patch(f"{base}/{{id}}", self._guarded(self._edit)),
-            web.delete(f"{base}/{{id}}", self._guarded(self._forget)),
-            web.post(f"{base}/{{id}}/undo", self._guarded(self._undo)),
+            web.get(_BASE, self._guarded(self._list)),
+            web.post(_BASE, self._guarded(self._add)),
+            web.delete(_BASE, self._guarded(self._forget_about)),
+            web.get(f"{_BASE}/tenants", self._guarded(self._tenants)),
+            web.get(f"{_BASE}/search", self._guarded(self._search)),
+            web.get(f"{_BASE}/export", self._guarded(self._export), allow_head=False),
+            web.post(f"{_BASE}/import", self._guarded(self._import)),
+            web.get(f"{_BASE}/{{id}}", self._guarded(self._show)),
+            web.patch(f"{_BASE}/{{id}}", self._guarded(self._edit)),
+            web.delete(f"{_BASE}/{{id}}", self._guarded(self._forget)),
+            web.post(f"{_BASE}/{{id}}/undo", self._guarded(self._undo)),
         ]
 
     def _guarded(
@@ -92,7 +116,7 @@ class MemoryApi:
             except RefusedError as error:
                 return _error(409, str(error))
             except RequestError as error:
-                return _error(404 if error.code == "no-note" else 400, str(error))
+                return _error(_STATUS.get(error.code, 400), str(error))
             except MemoryStoreError as error:
                 return _error(503, str(error))
 
@@ -129,16 +153,18 @@ class MemoryApi:
         return web.json_response(
             {
                 **_note(note),
-                "versions": [{**asdict(version), "source": asdict(version.source)} for version in versions],
-                "links": [asdict(link) for link in links],
+                "versions": [asdict(version) for version in versions[-_LONGEST_PAGE:]],
+                "links": [asdict(link) for link in links[:_LONGEST_PAGE]],
             }
         )
 
     async def _edit(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
         changes = await _body(request, _Changes)
+        if not changes.model_fields_set & {"content", "keywords", "tags", "context"}:
+            raise RequestError("bad-request", "Say what to change: content, keywords, tags or context")
         note = await memories.get(tenant, request.match_info["id"])
         if changes.content is not None:
-            note = await memories.edit(tenant, note.id, changes.content, _SOURCE)
+            note = await memories.edit(tenant, note.id, changes.content, _SOURCE, changes.language)
         meaning = note.meaning
         if changes.keywords is not None:
             meaning = replace(meaning, keywords=tuple(changes.keywords))
@@ -162,13 +188,15 @@ class MemoryApi:
         about = request.query.get("about", "").strip()
         if not about:
             raise RequestError("bad-request", "Say what to forget: ?about=WORDS, or ?about=* for the whole memory")
+        if len(about) > _LONGEST_QUERY:
+            raise RequestError("bad-request", f"What to forget may have {_LONGEST_QUERY} characters")
         found = await memories.notes_about(tenant, "" if about == "*" else about)
-        return web.json_response({"forgotten": await memories.forget(Forgotten({tenant: found}))})
+        return web.json_response({"forgotten": await memories.forget(Forgotten({tenant: found})) if found else 0})
 
     async def _export(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "memory.jsonl"
-            await memories.call(lambda: export_file(memories.journal, tenant, path))
+        """Lines of JSON. A file whose last line is missing was broken off; it cannot be imported."""
+        async with contextlib.aclosing(memories.export(tenant)) as portions:
+            first = await anext(portions)  # an error is still an answer here
             response = web.StreamResponse(
                 headers={
                     "Content-Type": "application/x-ndjson",
@@ -176,22 +204,67 @@ class MemoryApi:
                 }
             )
             await response.prepare(request)
-            with path.open("rb") as file:
-                while chunk := await asyncio.to_thread(file.read, _CHUNK):
-                    await response.write(chunk)
-            await response.write_eof()
-            return response
+            await response.write(first)
+            async for portion in portions:
+                await response.write(portion)
+        await response.write_eof()
+        return response
 
     async def _import(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        with tempfile.TemporaryDirectory() as folder:
+        _require_type(request, _LINES)
+        if request.content_length is not None and request.content_length > _MOST_IMPORTED:
+            raise _too_large()
+        with tempfile.TemporaryDirectory(prefix=IMPORTING, dir=memories.folder) as folder:
             path = Path(folder) / "memory.jsonl"
             await _save(request.content.iter_chunked(_CHUNK), path)
             try:
-                imported = await memories.call(lambda: import_file(memories.journal, tenant, path))
-            except MemoryStoreError as error:
-                return _error(400, str(error).replace(str(path), "the file"))
-        await memories.notes_came(tenant)
+                imported = await memories.import_file(tenant, path)
+            except RequestError as error:
+                told = str(error).replace(str(path), "the file").replace(path.name, "the file")
+                raise RequestError(error.code, told[:1].upper() + told[1:]) from None
         return web.json_response(asdict(imported))
+
+
+@web.middleware
+async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """For all of /api: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get nothing."""
+    if not request.path.startswith("/api/"):
+        return await handler(request)
+    if not _is_own(request):
+        return _error(403, "This page is not the server's own: open the page that the server itself serves")
+    try:
+        return await handler(request)
+    except web.HTTPMethodNotAllowed as error:
+        allowed = ", ".join(sorted(error.allowed_methods))
+        answer = _error(405, f"{request.method} is not for this address: it knows {allowed}")
+        answer.headers["Allow"] = allowed
+        return answer
+    except web.HTTPRequestEntityTooLarge:
+        return _error(413, "The body is too large: a memory is one sentence, and a file of them goes to …/import")
+    except web.HTTPNotFound:
+        return _error(404, "There is nothing at this address")
+
+
+def _is_own(request: web.Request) -> bool:
+    """Whether a request may come from a page of ours, or from a program. A browser says where its page came from, and
+    cannot send 'X-Forwarded-Host' for a stranger; without a token it must also have asked for a name that no stranger
+    can point at this machine (DNS rebinding)."""
+    origin = request.headers.get("Origin")
+    try:
+        if origin is not None:
+            ours = {request.host.lower(), request.headers.get("X-Forwarded-Host", "").lower()}
+            if not (netloc := urlsplit(origin).netloc.lower()) or netloc not in ours:
+                return False
+        return "Authorization" in request.headers or _is_local_name(urlsplit(f"//{request.host}").hostname or "")
+    except ValueError:  # neither is an address
+        return False
+
+
+def _is_local_name(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return "." not in host or host.endswith((".local", ".lan", ".home.arpa", ".internal", ".localhost"))
 
 
 async def _save(chunks: AsyncIterator[bytes], path: Path) -> None:
@@ -200,20 +273,23 @@ async def _save(chunks: AsyncIterator[bytes], path: Path) -> None:
         async for chunk in chunks:
             size += len(chunk)
             if size > _MOST_IMPORTED:
-                raise RequestError(
-                    "too-large", f"The file is larger than {_MOST_IMPORTED // 2**20} MiB; send it in parts"
-                )
-            await asyncio.to_thread(file.write, chunk)
+                raise _too_large()
+            try:
+                await asyncio.to_thread(file.write, chunk)
+            except OSError as error:
+                raise MemoryStoreError(f"The file cannot be kept while it is read ({error.strerror})") from None
+
+
+def _too_large() -> RequestError:
+    return RequestError("too-large", f"The file is larger than {_MOST_IMPORTED // 2**20} MiB: send it in parts")
 
 
 def _tenant(request: web.Request) -> Tenant:
     key = request.query.get("tenant", HOUSEHOLD.key)
-    try:
-        return Tenant.parse(key[:_LONGEST_QUERY])
-    except ValueError:
-        raise RequestError(
-            "bad-request", "The tenant is none: 'household', or 'person:ID', 'guest:ID' or 'satellite:ID'"
-        ) from None
+    if len(key) <= LONGEST_NAME and key.isprintable():
+        with contextlib.suppress(ValueError):
+            return Tenant.parse(key)
+    raise RequestError("bad-request", "The tenant is none: 'household', or 'person:ID', 'guest:ID' or 'satellite:ID'")
 
 
 def _number(request: web.Request, key: str, default: int, most: int) -> int:
@@ -224,15 +300,20 @@ def _number(request: web.Request, key: str, default: int, most: int) -> int:
     raise RequestError("bad-request", f"'{key}' must be a whole number from 1 to {most}")
 
 
+def _require_type(request: web.Request, types: frozenset[str]) -> None:
+    if request.content_type not in types:
+        wanted = "application/json" if types is _JSON else "application/x-ndjson"
+        raise RequestError("wrong-type", f"Send it with 'Content-Type: {wanted}'")
+
+
 async def _body(request: web.Request, shape: type[T]) -> T:
-    if request.content_type != "application/json":  # a page of a stranger can send no JSON without asking first
-        raise RequestError("bad-request", "Send JSON, with 'Content-Type: application/json'")
+    _require_type(request, _JSON)
     try:
-        return shape.model_validate(await request.json())
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise RequestError("bad-request", "The body is not JSON") from None
+        return shape.model_validate_json(await request.read())
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise RequestError("bad-request", "The body is not JSON") from None
         where = ".".join(map(str, first["loc"])) or "the body"
         raise RequestError("bad-request", f"{where}: {first['msg']}") from None
 

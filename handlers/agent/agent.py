@@ -102,6 +102,11 @@ class Agent:
         request = Request("Hello", self.settings.language)
         specs = self._toolbox.turn(request, "").specs
         messages = build_messages(
-            request, [], self.settings.profile(request.wake_word, request.caller), self._now(), tools=bool(specs)
+            request,
+            [],
+            self.settings.profile(request.wake_word, request.caller),
+            self._now(),
+            notes=() if self.memories is not None else None,
+            tools=bool(specs) and self.thinker.uses_tools,
         )
         await self.thinker.warm_up(messages, specs)

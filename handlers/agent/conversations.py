@@ -83,6 +83,10 @@ class Conversations:
         else:
             conversation.turns.pop()
 
+    def forget(self, conversation_id: str) -> None:
+        """Drop the words of a conversation."""
+        self._by_id.pop(conversation_id, None)
+
     def report(self, conversation_id: str, played: float) -> None:
         """The satellite says how many seconds of the last answer it has played; infinite is all of it."""
         conversation = self._by_id.get(conversation_id)

@@ -96,15 +96,13 @@ def read_request(event: Event, settings: AgentSettings) -> Request:
     text = fields.text(event, "text", limit=settings.longest_question).strip()
     if not text:
         raise RequestError("no-text", "The text is empty: say or write something")
-    tag = normalize(fields.optional_text(event, "language") or settings.language)
-    check_language(tag)
     context = fields.mapping(event, "context")
-    return Request(
-        text,
-        tag,
-        context_id(context, "conversation_id") or uuid4().hex,
-        read_caller(context, settings.access),
+    caller = read_caller(context, settings.access)
+    tag = normalize(
+        fields.optional_text(event, "language") or settings.profile("", caller).language or settings.language
     )
+    check_language(tag)
+    return Request(text, tag, context_id(context, "conversation_id") or uuid4().hex, caller)
 
 
 def read_caller(context: fields.Json, access: AccessSettings) -> Caller:

@@ -20,6 +20,8 @@ class Playback:
     """When the first audio left, on the monotonic clock; it cannot have been heard earlier."""
     complete: bool = False
     """Whether all of the answer has left."""
+    aside: str = ""
+    """A first sentence that only filled the time: heard, but no part of the answer."""
     reported: float | None = None
     """Seconds that the satellite says it has played; it knows better than the clock."""
 
@@ -51,4 +53,5 @@ class Playback:
 
     def heard(self, seconds: float) -> str:
         """The sentences that were heard whole when `seconds` of the audio had been played."""
-        return " ".join(text for text, end in zip(self.sentences, self.ends, strict=True) if end <= seconds + _ROUNDING)
+        heard = [text for text, end in zip(self.sentences, self.ends, strict=True) if end <= seconds + _ROUNDING]
+        return " ".join(heard[1:] if self.aside and heard[:1] == [self.aside] else heard)

@@ -10,7 +10,7 @@ from babel.dates import format_date
 
 from handlers.agent.conversations import Turn
 from handlers.agent.profiles import LENGTHS, Profile
-from handlers.agent.safety.data import DATA_RULE, as_data
+from handlers.agent.safety.data import DATA_RULE, as_data, clean
 from handlers.agent.stage import Message, Request
 from handlers.language import primary
 
@@ -28,29 +28,33 @@ def build_messages(
     profile: Profile,
     now: datetime,
     *,
-    notes: Sequence[str] = (),
+    notes: Sequence[str] | None = None,
     tools: bool = False,
 ) -> list[Message]:
     """The system prompt, the last turns, and the question with what helps to answer it.
 
     The system prompt changes once a day at most, and what belongs to one question stands beside that question, so
     that a model's prefix cache stays warm; the time of day is what the local skill answers. `notes` are memories, each
-    a sentence; they are data, whatever they say. `tools` says whether the model has any.
+    a sentence, or None where there is no memory; they are data, whatever they say. `tools` says whether the model has
+    any.
     """
-    messages = [Message("system", system_prompt(request.language, profile, now, tools=tools))]
+    data = tools or notes is not None
+    messages = [Message("system", system_prompt(request.language, profile, now, tools=tools, data=data))]
     for turn in history:
         messages.append(Message("user", turn.question))
         messages.append(Message("assistant", turn.answer))
-    messages.append(Message("user", "\n\n".join([*_circumstances(request, notes, now, tools), request.text])))
+    messages.append(Message("user", "\n\n".join([*_circumstances(request, notes or (), now, tools), request.text])))
     return messages
 
 
-def system_prompt(language: str, profile: Profile, now: datetime, *, tools: bool) -> str:
-    """What is the same for every question of a day."""
+def system_prompt(language: str, profile: Profile, now: datetime, *, tools: bool, data: bool) -> str:
+    """What is the same for every question of a day. `data` says whether text of others may stand beside it."""
     today = format_date(now.date(), "EEEE, d MMMM y", locale="en")
     parts = [profile.persona, LENGTHS[profile.length], _SPEECH]
     if tools:
-        parts += [_TOOLS, DATA_RULE]
+        parts.append(_TOOLS)
+    if data:
+        parts.append(DATA_RULE)
     return " ".join([*parts, f"Today is {today}. Answer in {_in_english(language)}."])
 
 
@@ -60,7 +64,8 @@ def _circumstances(request: Request, notes: Sequence[str], now: datetime, tools:
     if notes:
         parts.append(as_data("memory", "\n".join(f"- {note}" for note in notes)))
     if tools:
-        place = f", in the room: {request.caller.room}" if request.caller.room else ""
+        room = clean(request.caller.room)  # a client may say what it likes
+        place = f", in the room: {room}" if room else ""
         parts.append(f"(It is {now:%H:%M}{place}.)")
     return parts
 

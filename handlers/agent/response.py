@@ -5,19 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 from handlers.agent.conversations import Turn
 from handlers.agent.faculties import Faculties
 from handlers.agent.heard import Playback
+from handlers.agent.memory.stage import Note
 from handlers.agent.prompt import build_messages
 from handlers.agent.router import Kind, Route
-from handlers.agent.safety.confirm import Pending
+from handlers.agent.safety.audit import Action
+from handlers.agent.safety.confirm import Doing, Pending
 from handlers.agent.skills import locale_of
-from handlers.agent.skills.stage import Match, Occasion
+from handlers.agent.skills.stage import Match, Occasion, Reply
 from handlers.agent.stage import AnswerPart, Filler, Message, Request, Volume, Written, place_of
-from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolResult
+from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolResult, ToolStarted
 from handlers.agent.tools.toolbox import ToolTurn, as_message
 from handlers.errors import EngineError, MeadowlarkError
 from handlers.timeline import Mark, Timeline
@@ -29,6 +34,8 @@ NOBODY = "none"
 
 _GRACE_SECONDS = 0.3
 """A language model that begins so soon after the end of the question needs no sentence before it."""
+
+T = TypeVar("T")
 
 
 class Response:
@@ -42,6 +49,8 @@ class Response:
         self._place = place_of(request)
         self._history = faculties.conversations.history(request.conversation_id)
         self._match: Match | None = None
+        self._tools: ToolTurn | None = None
+        self._notes: Sequence[Note] = ()
 
     async def parts(self) -> AsyncGenerator[AnswerPart, None]:
         """The answer as it comes. It always says something, if only that it cannot; closing it stops all work."""
@@ -62,8 +71,12 @@ class Response:
             return
         turn = Turn(self.request.text, answer, playback, self._match)
         self._faculties.conversations.add(self.request.conversation_id, turn)
-        if self._match is None and self._faculties.memories is not None:
-            self._faculties.memories.turn_finished(self.request, answer, self._timeline.turn_id)
+        memories = self._faculties.memories
+        if memories is None or self._tools is None:  # a skill remembers by itself what should be remembered
+            return
+        memories.told(self.request, self._notes)
+        learnt = "" if self._tools.untrusted else answer  # strangers do not write our memories
+        memories.turn_finished(self.request, learnt, self._timeline.turn_id)
 
     def _answer(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
         return self._think(route) if route.match is None else self._perform(route.match)
@@ -84,11 +97,25 @@ class Response:
         elif self.request.caller.role < pending.role:
             yield self._sentence("NotAllowed")
         else:
-            try:
-                text = await pending.action()
-            except MeadowlarkError as error:
-                text = self._failed("The confirmed action", error)
-            yield text
+            async with contextlib.aclosing(self._confirmed(pending)) as parts:
+                async for part in parts:
+                    yield part
+
+    async def _confirmed(self, pending: Pending[Doing]) -> AsyncGenerator[AnswerPart, None]:
+        """Do what waited for the yes."""
+        doing = pending.action()
+        if isinstance(doing, AsyncGenerator):
+            async with contextlib.aclosing(doing) as parts:
+                async for part in parts:
+                    yield part
+            return
+        try:
+            text = await _to_its_end(doing)
+        except MeadowlarkError as error:
+            text = self._failed("The confirmed action", error)
+        if pending.forgets:
+            self._faculties.conversations.forget(self.request.conversation_id)
+        yield text
 
     async def _perform(self, match: Match) -> AsyncGenerator[AnswerPart, None]:
         """Let a skill answer, and act."""
@@ -97,31 +124,60 @@ class Response:
         await self._committed.wait()
         locale = locale_of(self.request.language, match.language)
         occasion = Occasion(self.request, self._history, self._faculties.now(), locale)
+        perform = partial(self._faculties.skills.perform, match, occasion)
         try:
-            reply = await self._faculties.skills.perform(match, occasion)
+            reply = await _to_its_end(self._written_down(match, perform))
         except MeadowlarkError as error:
             yield self._failed(match.intent, error)
             return
         if reply.pending is not None:
-            self._faculties.confirmations.ask(self._place, reply.pending)
+            pending = replace(reply.pending, action=partial(self._after_yes, match, reply.pending))
+            self._faculties.confirmations.ask(self._place, pending)
         if reply.volume is not None or reply.volume_to is not None:
             yield Volume(reply.volume, reply.volume_to)
         yield reply.text
 
+    async def _after_yes(self, match: Match, pending: Pending[Awaitable[str]]) -> str:
+        async def act() -> Reply:
+            return Reply(await pending.action())
+
+        return (await self._written_down(match, act, confirmed=True)).text
+
+    async def _written_down(
+        self, match: Match, work: Callable[[], Awaitable[Reply]], *, confirmed: bool = False
+    ) -> Reply:
+        """Let a skill work. What changes something is written down before and after; raises ToolError where it cannot
+        be, and then nothing is done."""
+        skills = self._faculties.skills
+        if not skills.acts(match.intent):
+            return await work()
+        discreet = skills.discreet(match.intent)
+        heard, slots = ("", {}) if discreet else (self.request.text, match.slots)
+        action = Action(f"skill/{match.intent}", slots, self.request.caller, heard, self._timeline.turn_id, confirmed)
+        await self._faculties.audit.attempt(action)
+        began = time.monotonic()
+        text, failed = "", True
+        try:
+            reply = await work()
+            text, failed = "" if discreet else reply.text, False
+            return reply
+        finally:
+            self._faculties.audit.result(action, text, failed=failed, seconds=time.monotonic() - began)
+
     async def _think(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
         """Let a language model answer, with what is remembered and with tools."""
         faculties = self._faculties
-        tools = faculties.toolbox.turn(self.request, self._timeline.turn_id)
-        notes: Sequence[str] = ()
-        if faculties.memories is not None:
-            notes = await faculties.memories.recall(self.request, self._history)
+        memories = faculties.memories
+        self._tools = tools = faculties.toolbox.turn(self.request, self._timeline.turn_id)
+        if memories is not None:
+            self._notes = await memories.recall(self.request, self._history)
         turns = faculties.settings.remembered_turns
         messages = build_messages(
             self.request,
             self._history[-turns:] if turns else [],
             faculties.settings.profile(self.request.wake_word, self.request.caller),
             faculties.now(),
-            notes=notes,
+            notes=[memories.sentence(note) for note in self._notes] if memories is not None else None,
             tools=bool(tools.specs) and faculties.thinker.uses_tools,
         )
         filler = self._sentence("OneMoment") if route.kind is Kind.HYBRID else ""
@@ -130,11 +186,11 @@ class Response:
                 yield part
 
     async def _rounds(
-        self, messages: list[Message], tools: ToolTurn, filler: str = ""
+        self, messages: list[Message], tools: ToolTurn, filler: str = "", results: Sequence[ToolResult] = ()
     ) -> AsyncGenerator[AnswerPart, None]:
-        """Let the model write, run the tools that it asks for, and let it go on, until it asks for none."""
+        """Let the model write, run the tools that it asks for, and let it go on, until it asks for none. `results` are
+        those of an earlier round."""
         spoken = ""
-        results: list[ToolResult] = []
         while True:
             said = ""
             calls: list[ToolCall] = []
@@ -166,28 +222,31 @@ class Response:
             filler = ""
             await self._committed.wait()  # no tool runs on a guess
             if doubtful := tools.destructive(calls):
-                pending = Pending(partial(self._confirmed, messages, said, calls, tools), role=self.request.caller.role)
+                pending = Pending(partial(self._go_on, messages, said, calls, tools), role=self.request.caller.role)
                 self._faculties.confirmations.ask(self._place, pending)
                 yield _sentence_after(spoken, self._question(tools, doubtful))
                 return
-            messages = [*messages, Message("assistant", said, tuple(calls))]
-            async with contextlib.aclosing(tools.run(calls)) as events:
+            came: list[ToolResult] = []
+            async with contextlib.aclosing(_run(tools, calls, came)) as events:
                 async for event in events:
-                    if isinstance(event, ToolFinished):
-                        results.append(event.result)
-                        messages.append(as_message(event.result))
                     yield event
+            results = [*results, *came]
+            messages = [*messages, Message("assistant", said, tuple(calls)), *map(as_message, came)]
             spoken = spoken and spoken.rstrip() + "\n"  # what comes now is a sentence of its own
 
-    async def _confirmed(self, messages: list[Message], said: str, calls: list[ToolCall], tools: ToolTurn) -> str:
+    async def _go_on(
+        self, messages: list[Message], said: str, calls: list[ToolCall], tools: ToolTurn
+    ) -> AsyncGenerator[AnswerPart, None]:
         """After the yes: run the tools, and let the model say what came of it."""
-        results = [event.result async for event in tools.run(calls, confirmed=True) if isinstance(event, ToolFinished)]
-        told = [*messages, Message("assistant", said, tuple(calls)), *map(as_message, results)]
-        written = [part async for part in self._rounds(told, tools) if isinstance(part, str)]
-        if self._timeline.route == NOBODY:
-            self._timeline.route = "skill/Yes"
-            return self._sentence("Failed" if any(result.failed for result in results) else "Done")
-        return "".join(written)
+        self._timeline = Timeline(self._timeline.turn_id)  # the one of the question is finished
+        came: list[ToolResult] = []
+        async with contextlib.aclosing(_run(tools, calls, came, confirmed=True)) as events:
+            async for event in events:
+                yield event
+        told = [*messages, Message("assistant", said, tuple(calls)), *map(as_message, came)]
+        async with contextlib.aclosing(self._rounds(told, tools, results=came)) as parts:
+            async for part in parts:
+                yield part
 
     async def _written(
         self, messages: list[Message], tools: ToolTurn, filler: str
@@ -220,11 +279,39 @@ class Response:
 
     def _question(self, tools: ToolTurn, calls: Sequence[ToolCall]) -> str:
         """What is asked before destructive calls, from their real arguments."""
-        what = " ".join(tools.question(call) for call in calls)
+        what = " ".join(dict.fromkeys(tools.question(call) for call in calls))
         return f"{what} {self._sentence('SayYes')}"
 
     def _sentence(self, name: str) -> str:
         return self._faculties.skills.sentence(name, self.request.language)
+
+
+async def _run(
+    tools: ToolTurn, calls: Sequence[ToolCall], came: list[ToolResult], *, confirmed: bool = False
+) -> AsyncGenerator[ToolStarted | ToolFinished, None]:
+    """Run a round of calls; their results are then in `came`, in the order of the calls: some models tell them apart by
+    nothing else."""
+    async with contextlib.aclosing(tools.run(calls, confirmed)) as events:
+        async for event in events:
+            if isinstance(event, ToolFinished):
+                came.append(event.result)
+            yield event
+    order = [id(call) for call in calls]
+    came.sort(key=lambda result: order.index(id(result.call)))
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """Wait for something that must not be left half done, also when the turn is interrupted meanwhile. It is quick."""
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        while not task.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody is left to hear of it; what was done is written down
+        raise
 
 
 def _apart(before: str, text: str) -> str:

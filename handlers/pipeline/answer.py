@@ -24,12 +24,11 @@ from handlers.pipeline.stage import (
     AudioStopped,
     Emit,
     Feedback,
-    Stage,
     ToolUsed,
     TurnEvent,
-    TurnRequest,
 )
 from handlers.timeline import Mark, Timeline
+from handlers.tts.clean import speakable
 from handlers.tts.speaker import sentences, speak
 from handlers.tts.stage import Synthesizer, VoiceChoice
 
@@ -50,16 +49,16 @@ class Answer:
         self,
         agent: Agent,
         synthesizer: Synthesizer,
-        request: TurnRequest,
+        voice: VoiceChoice | None,
         question: Request,
         emit: Emit,
         turn_id: str,
     ) -> None:
+        """Without a voice it is only written."""
         self.question = question
         self._agent = agent
         self._synthesizer = synthesizer
-        self._voice = request.voice
-        self._spoken = request.end is Stage.TTS
+        self._voice = voice
         self._emit = emit
         self._floor = Floor()
         self._draft = Timeline(turn_id)
@@ -106,8 +105,8 @@ class Answer:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._think(written, to_speak))
             group.create_task(self._write(written, answered))
-            if self._spoken:
-                group.create_task(self._speak(to_speak, answered))
+            if self._voice is not None:
+                group.create_task(self._speak(self._voice, to_speak, answered))
 
     async def _think(self, written: asyncio.Queue[Piece | None], to_speak: asyncio.Queue[str | None]) -> None:
         """Both queues are bounded by the length of an answer."""
@@ -120,7 +119,10 @@ class Answer:
                 if isinstance(part, str):
                     to_speak.put_nowait(part)
                 elif isinstance(part, Filler):
+                    self._playback.aside = speakable(part.text, self.question.language)
                     to_speak.put_nowait(part.text + "\n")  # a sentence that is whole
+                elif isinstance(part, ToolStarted):
+                    to_speak.put_nowait("\n")  # what was said before it is heard while it runs
         written.put_nowait(None)
         to_speak.put_nowait(None)
 
@@ -141,14 +143,14 @@ class Answer:
             await self._say(AnswerChunk(delta))
             self._given += delta
         await self._say(AnswerStopped())
-        if not self._spoken:
+        if self._voice is None:
             self._complete()
         await self._say(Answered(self._given, conversation_id, self._volume))
         answered.set()
 
-    async def _speak(self, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
+    async def _speak(self, voice: VoiceChoice, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:
         text = _until_none(to_speak)
-        await speak_text(self._synthesizer, self._voice, text, self._say, self._draft, self._playback, self._floor)
+        await speak_text(self._synthesizer, voice, text, self._say, self._draft, self._playback, self._floor)
         await answered.wait()
         self._complete()
         await self._say(AudioStopped())
@@ -160,7 +162,7 @@ class Answer:
 
     def _remember(self) -> None:
         self._playback.reported = self._feedback.played
-        playback = self._playback if self._spoken else None
+        playback = self._playback if self._voice is not None else None
         self._response.remember(self._remembered, playback)
         self._feedback.remembered = True
 

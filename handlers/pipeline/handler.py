@@ -243,18 +243,18 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
     context = fields.mapping(event, "context")
     caller = read_caller(context, settings.access)
     wake_word = (fields.optional_text(event, "wake_word_name") or "")[:_MAX_WAKE_WORD]
-    profile = settings.profile(wake_word, caller)
-    tag = fields.optional_text(event, "language") or profile.language
+    tag = fields.optional_text(event, "language")
     if tag:
         check_language(language.normalize(tag))
         if start <= Stage.ASR:
             tag = language.require(tag, recognizer.transcriber.languages, "The speech model")
     wake_words = fields.texts(event, "wake_word_names", limit=_MAX_WAKE_WORDS)
     require_words(wake_words, pipeline.stages.wake.words)
+    voice = choose_voice(event, pipeline.stages.synthesizer)
     return TurnRequest(
         start,
         end,
-        voice=choose_voice(event, pipeline.stages.synthesizer, profile.voice),
+        voice=voice if any(fields.mapping(event, "voice").values()) else None,
         wake_word=wake_word,
         wake_words=wake_words,
         language=tag or None,

@@ -29,13 +29,14 @@ class TurnRequest:
 
     start: Stage
     end: Stage
-    voice: VoiceChoice
+    voice: VoiceChoice | None = None
+    """None is the profile's, else one of the language."""
     wake_word: str = ""
     """The wake word that was heard before a turn that starts with ASR."""
     wake_words: Sequence[str] = ()
     """Wake words to listen for; none means all. Only for turns that start with WAKE."""
     language: str | None = None
-    """Language of speech and answer; None is each stage's default."""
+    """Language of speech and answer; None is the profile's, else each stage's default."""
     hints: Hints = field(default=NO_HINTS)
     conversation_id: str = ""
     caller: Caller = ANYBODY

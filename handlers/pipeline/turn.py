@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from handlers import language as languages
 from handlers.agent.agent import Agent
 from handlers.agent.heard import Playback
 from handlers.agent.stage import Request
@@ -32,7 +33,7 @@ from handlers.pipeline.stage import (
     VoiceStopped,
 )
 from handlers.timeline import Mark, Timeline, recorded
-from handlers.tts.stage import Synthesizer
+from handlers.tts.stage import Synthesizer, VoiceChoice
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
 from handlers.workers import Workers
 
@@ -75,7 +76,7 @@ class Pipeline:
         """
         async with self._floor(request.caller.satellite, feedback):
             self.stages.agent.conversations.interrupt(request.conversation_id)
-            with self.stages.agent.attending(), recorded(timeline, self._on_timeline):
+            with recorded(timeline, self._on_timeline):
                 await _Turn(self.stages, request, emit, timeline, feedback).run(audio, text)
 
     @contextlib.asynccontextmanager
@@ -133,17 +134,23 @@ class _Turn:
             await self._drop_draft()
 
     async def _run(self, audio: AsyncIterator[bytes], text: AsyncIterator[str]) -> None:
-        start, end = self._request.start, self._request.end
         wake_phrase = phrase_of(self._request.wake_word)
-        if start is Stage.WAKE:
+        if self._request.start is Stage.WAKE:
             detected, rest = await self._wait_for_wake_word(audio)
-            if detected is None or end is Stage.WAKE:
+            if detected is None or self._request.end is Stage.WAKE:
                 return
             self._wake_word = detected
             wake_phrase = self._stages.wake.words[detected].phrase
             audio = _chain(rest, audio)
+        self._request = _adapted(self._request, self._wake_word, self._stages)
+        with self._stages.agent.attending():  # not while a wake word is waited for, which takes hours
+            await self._attend(audio, text, wake_phrase)
+
+    async def _attend(self, audio: AsyncIterator[bytes], text: AsyncIterator[str], wake_phrase: str) -> None:
+        """The turn behind its wake word."""
+        start, end = self._request.start, self._request.end
         if start is Stage.TTS:
-            voice = self._request.voice
+            voice = self._voice
             floor = Floor()
             floor.give()
             await speak_text(self._stages.synthesizer, voice, text, self._emit, self._timeline, Playback(), floor)
@@ -230,12 +237,36 @@ class _Turn:
 
     def _begin(self, question: Request) -> Answer:
         stages = self._stages
-        return Answer(stages.agent, stages.synthesizer, self._request, question, self._emit, self._timeline.turn_id)
+        spoken = self._voice if self._request.end is Stage.TTS else None
+        return Answer(stages.agent, stages.synthesizer, spoken, question, self._emit, self._timeline.turn_id)
+
+    @property
+    def _voice(self) -> VoiceChoice:
+        return self._request.voice or self._stages.synthesizer.choose()
 
     async def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None
         if draft is not None:
             await draft.cancel()
+
+
+def _adapted(request: TurnRequest, wake_word: str, stages: Stages) -> TurnRequest:
+    """With the language and the voice that the client left open, as the profile of speaker, place and wake word says.
+
+    RequestError when there is no such voice, or the speech model does not know the language.
+    """
+    profile = stages.agent.settings.profile(wake_word, request.caller)
+    tag, voice = request.language, request.voice
+    if tag is None and profile.language:
+        tag = languages.normalize(profile.language)
+        if request.start <= Stage.ASR:
+            tag = languages.require(tag, stages.recognizer.transcriber.languages, "The speech model")
+    if voice is None and profile.voice:
+        voice = stages.synthesizer.choose(profile.voice)
+    elif voice is None and tag is not None:
+        with contextlib.suppress(RequestError):  # a voice of another language is better than none
+            voice = stages.synthesizer.choose(language=tag)
+    return replace(request, language=tag, voice=voice)
 
 
 async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

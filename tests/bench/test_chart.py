@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,9 +15,11 @@ from bench.record import TurnRecord
 from bench.summary import summarise
 from bench.turn import main, run
 from handlers.agent.skills import Skills
+from handlers.agent.skills.standard import standard_skills
 from handlers.audio import write_wav
 from tests.satellite.peer import Peer
 from tests.support.bench_peers import asr, pipeline, sounds, tts
+from tests.support.skills import ask
 
 BENCH = Path(__file__).parents[2] / "bench"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -136,12 +137,12 @@ def test_a_chart_that_cannot_be_written_is_said_before_anything_is_measured(
 
 @pytest.fixture(scope="module")
 def household() -> Skills:
-    return Skills(custom=[BENCH / "sentences.yaml"])
+    return Skills(standard_skills(), custom=[BENCH / "sentences.yaml"])
 
 
-def _skill(household: Skills, text: str) -> str | None:
-    answer = household.answer(text, "en", [], datetime(2026, 11, 20, 12, 0, tzinfo=UTC))
-    return None if answer is None or answer.text != "Done." else answer.skill
+async def _skill(household: Skills, text: str) -> str | None:
+    match, reply = household.match(text, "en"), await ask(household, text)
+    return None if match is None or reply is None or reply.text != "Done." else match.intent
 
 
 @pytest.mark.parametrize(
@@ -170,15 +171,15 @@ def _skill(household: Skills, text: str) -> str | None:
         ("What's the date?", "GetDate"),
     ],
 )
-def test_the_household_knows_its_commands(household: Skills, text: str, skill: str) -> None:
-    assert _skill(household, text) == skill
+async def test_the_household_knows_its_commands(household: Skills, text: str, skill: str) -> None:
+    assert await _skill(household, text) == skill
 
 
 @pytest.mark.parametrize(
     "text", ["Turn on the", "Set a timer for", "Play some jazz by Miles Davis", "What's the capital of France?", "Mind"]
 )
-def test_the_household_knows_nothing_else(household: Skills, text: str) -> None:
-    assert _skill(household, text) is None
+async def test_the_household_knows_nothing_else(household: Skills, text: str) -> None:
+    assert await _skill(household, text) is None
 
 
 def test_every_intent_of_the_household_has_the_reply_of_the_chain() -> None:

@@ -53,13 +53,31 @@ def test_the_first_outcome_stays() -> None:
 
 
 def test_on_the_wire_marks_are_milliseconds_since_the_start_in_order() -> None:
-    made = timeline(transcript=102.0, wake=100.25)
-    made.route = "time"
+    made = timeline(transcript=102.0, wake=100.25, route=102.5)
+    made.route = "skill/GetTime"
+    made.decide("fast", 1.0, "a skill knows the whole sentence")
     assert made.as_dict() == {
         "turn_id": "turn",
-        "route": "time",
+        "route": "skill/GetTime",
+        "decision": {"kind": "fast", "confidence": 1.0, "reason": "a skill knows the whole sentence"},
         "outcome": "running",
         "guesses": {"kept": 0, "discarded": 0, "dropped": 0, "saved_ms": 0.0},
-        "marks_ms": {"wake": 250.0, "transcript": 2000.0},
+        "marks_ms": {"wake": 250.0, "transcript": 2000.0, "route": 2500.0},
     }
-    assert list(made.as_dict()["marks_ms"]) == ["wake", "transcript"]  # type: ignore[call-overload]
+    assert list(made.as_dict()["marks_ms"]) == ["wake", "transcript", "route"]  # type: ignore[call-overload]
+
+
+def test_without_a_decision_the_wire_says_so() -> None:
+    assert timeline().as_dict()["decision"] == {"kind": "", "confidence": None, "reason": ""}
+
+
+def test_a_draft_that_became_the_answer_hands_over_its_decision_and_its_marks() -> None:
+    draft, made = timeline(), timeline(transcript=102.0)
+    draft.mark(Mark.ROUTE, 101.0)
+    draft.decide("think", 0.5, "it may be an answer")
+    draft.mark(Mark.FIRST_TOKEN, 103.0)
+    draft.route = "ollama/llama3.2"
+    made.take_over(draft, not_before=Mark.TRANSCRIPT)
+    assert (made.decision, made.confidence, made.reason) == ("think", 0.5, "it may be an answer")
+    assert made.route == "ollama/llama3.2"
+    assert (made.marks[Mark.ROUTE], made.marks[Mark.FIRST_TOKEN]) == (102.0, 103.0)

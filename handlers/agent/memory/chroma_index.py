@@ -1,18 +1,20 @@
 """Chroma as index: a database in a folder, or a server.
 
 Measured with 1.5.9: a process that dies within a flush of its index can leave a collection that raises at every count
-and add, for good; cut-off index files end the whole process when they are read; a second process on the folder does not
-see what the first adds; what is deleted stays in its files. So it only has ids and vectors, one process opens it, and
-what was not closed in good order is thrown away and made anew.
+and add, for good; cut-off index files end or hang the whole process when they are read; a second process on the folder
+does not see what the first adds; what is deleted stays in its files. So it only has ids and vectors, one process opens
+it, and files that are not exactly as they were when it was closed in good order are thrown away and made anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import os
 import shutil
 import sqlite3
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,13 +39,19 @@ _BATCH = 500
 _SECONDS = 5.0
 """For one call to a server: a batch takes a fifth of a second. Searches give up earlier; this is for their thread."""
 
-_IN_USE = b"in use\n"
-"""In the lock file from opening to closing; who finds it there knows that the last owner died."""
+_LONGEST_SUMS = 1 << 20
+"""Bytes of the lock file: a line for each file, a handful for each tenant."""
 
 _FILE = "chroma.sqlite3"
 
 _VACUUM_SECONDS = 10.0
 """For Chroma's own short transactions on its file."""
+
+_M_PERTURB = -6
+"""The option of glibc's mallopt, from its malloc.h."""
+
+_FILL = 0x5A
+"""Any value but 0. Filling costs a few percent of what else the process does, so it is on in Chroma's calls only."""
 
 _CONFIGURATION = CreateCollectionConfiguration(hnsw=CreateHNSWConfiguration(space="cosine"))
 
@@ -57,19 +65,19 @@ class ChromaIndex:
         """Raises MemoryStoreError when the folder is in use or the server does not answer."""
         self._folder = None if url else folder
         self._lock = -1
-        self._session: httpx.Client | None = None
+        self._sessions: list[httpx.Client] = []
         self._collections: dict[str, chromadb.Collection] = {}
         settings = chromadb.config.Settings(anonymized_telemetry=False)
-        with _explained():
+        with self._working():
             if self._folder is None:
-                self._client, self._session = _connect(url, token, settings)
+                self._client, self._sessions = _connect(url, token, settings)
                 return
             self._folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock = _lock(self._folder.with_name(f"{self._folder.name}.lock"))
             try:
-                if os.read(self._lock, 1) and self._folder.exists():  # its last owner died
+                if self._folder.exists() and os.read(self._lock, _LONGEST_SUMS) != _sums(self._folder):
                     shutil.rmtree(self._folder)
-                os.pwrite(self._lock, _IN_USE, 0)
+                os.ftruncate(self._lock, 0)  # until it is closed, nobody knows what its files should be
                 os.fsync(self._lock)
                 self._client = chromadb.PersistentClient(self._folder, settings=settings)
             except BaseException:
@@ -77,19 +85,19 @@ class ChromaIndex:
                 raise
 
     def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
-        with _explained():
+        with self._working():
             collection = self._collection(tenant, space)
             for start in range(0, len(ids), _BATCH):
                 part = slice(start, start + _BATCH)
                 collection.upsert(ids=list(ids[part]), embeddings=vectors[part])
 
     def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
-        with _explained():
+        with self._working():
             for start in range(0, len(ids), _BATCH):
                 self._collection(tenant, space).delete(ids=list(ids[start : start + _BATCH]))
 
     def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
-        with _explained():
+        with self._working():
             found = self._collection(tenant, space).query(
                 query_embeddings=[vector.tolist()], n_results=limit, include=["distances"]
             )
@@ -97,13 +105,13 @@ class ChromaIndex:
         return [(note_id, 1 - distance) for note_id, distance in zip(found["ids"][0], distances[0], strict=True)]
 
     def count(self, tenant: Tenant, space: Space) -> int:
-        with _explained():
+        with self._working():
             return self._collection(tenant, space).count()
 
     def drop(self, tenant: Tenant, space: Space | None = None) -> None:
         """On a server, what is left in its files is that server's affair."""
         start = collection_name(tenant, space)
-        with _explained():
+        with self._working():
             for collection in self._client.list_collections():
                 if collection.name.startswith(start):
                     self._client.delete_collection(collection.name)
@@ -115,15 +123,19 @@ class ChromaIndex:
         """Without it, the folder is made anew by the next owner."""
         self._collections.clear()
         with contextlib.suppress(Exception):  # it is then made anew
+            for session in self._sessions:
+                session.close()
             if isinstance(self._client, Client):  # the only kind there is; its interface lacks the method
                 self._client.close()
-            if self._session is not None:
-                self._session.close()
             if self._lock >= 0:
-                os.ftruncate(self._lock, 0)
+                assert self._folder is not None
+                os.pwrite(self._lock, _sums(self._folder), 0)
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _working(self) -> contextlib.AbstractContextManager[None]:
+        return _working(files=self._folder is not None)
 
     def _collection(self, tenant: Tenant, space: Space) -> chromadb.Collection:
         name = collection_name(tenant, space)
@@ -136,7 +148,7 @@ class ChromaIndex:
 
 def _connect(
     url: str, token: str, settings: chromadb.config.Settings
-) -> tuple[chromadb.api.ClientAPI, httpx.Client | None]:
+) -> tuple[chromadb.api.ClientAPI, list[httpx.Client]]:
     """A client of a server, and its connections."""
     # Chroma waits for ever, so ask first whether anybody is there, and give its own client a deadline afterwards.
     httpx.get(f"{url}/api/v2/heartbeat", timeout=_SECONDS, trust_env=False).raise_for_status()
@@ -148,11 +160,21 @@ def _connect(
         headers={"Authorization": f"Bearer {token}"} if token else None,
         settings=settings,
     )
-    session = getattr(getattr(client, "_server", None), "_session", None)
-    if not isinstance(session, httpx.Client):
-        return client, None
-    session.timeout = httpx.Timeout(_SECONDS)
-    return client, session
+    servers = [getattr(of, "_server", None) for of in (client, getattr(client, "_admin_client", None))]
+    sessions = [getattr(server, "_session", None) for server in servers]
+    found = [session for session in sessions if isinstance(session, httpx.Client)]
+    for session in found:
+        session.timeout = httpx.Timeout(_SECONDS)
+    return client, found
+
+
+def _sums(folder: Path) -> bytes:
+    """A line for each file below: checksum, size, name. 50 ms for 50 000 vectors."""
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = path.read_bytes()
+        lines.append(f"{zlib.crc32(content):08x} {len(content)} {path.relative_to(folder)}\n")
+    return "".join(lines).encode()
 
 
 def _remove_traces(folder: Path) -> None:
@@ -177,7 +199,11 @@ def _lock(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _working(*, files: bool) -> Iterator[None]:
+    """Errors become ours. With `files`, the memory that Chroma is handed has nothing of before in it: it writes all the
+    room of an index to disk, used or not, and forgotten vectors were found in there."""
+    if files:
+        _fill_memory(_FILL)
     try:
         yield
     except MemoryStoreError:
@@ -188,3 +214,12 @@ def _explained() -> Iterator[None]:
         if type(error).__name__ != "PanicException":  # of its Rust core; not an Exception
             raise
         raise MemoryStoreError(f"The Chroma index does not work ({error})") from None
+    finally:
+        if files:
+            _fill_memory(0)
+
+
+def _fill_memory(value: int) -> None:
+    """What the C library fills memory with when it hands it out; 0 leaves in it what was there. Only glibc can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_PERTURB, value)

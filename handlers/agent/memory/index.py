@@ -42,6 +42,9 @@ _BATCH = 500
 _RETRY_SECONDS = 60.0
 """After an index could not be made anew either (its server is gone, the disk is full). The exact one answers."""
 
+_INDEX_SECONDS = 30.0
+"""For one call: a batch, or opening a store, takes seconds on a small board. Turns wait for milliseconds only."""
+
 _PROBES = 3
 """Vectors that a sound index must find again: one that lost its files still counts right."""
 
@@ -120,6 +123,7 @@ class SearchIndex:
         self._writing = asyncio.Lock()
         self._index_thread = Workers("memory-index", 1, _WAITING)
         self._exact_thread = Workers("memory-exact", 1, _WAITING)
+        self._journal_thread = Workers("memory-vectors", 1, _WAITING)  # may wait for a purge; searches must not
         if make is not None:
             with contextlib.suppress(MemoryStoreError):
                 self._index = make()
@@ -170,10 +174,10 @@ class SearchIndex:
                     self._distrust(error)
 
             def put() -> None:
-                self._journal.put_vectors(tenant, space, ids, vectors, versions=versions)
                 if (tenant, space.key) in self._loaded:
                     self._exact.put(tenant, space, ids, vectors)
 
+            await self._on_journal(lambda: self._journal.put_vectors(tenant, space, ids, vectors, versions=versions))
             await self._on_exact(put)
 
     async def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
@@ -214,10 +218,12 @@ class SearchIndex:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._index is not None:
-            with contextlib.suppress(EngineError):
-                await self._index_thread.run(self._index.close)
-        await self._index_thread.close()
+            with contextlib.suppress(MemoryStoreError):
+                await self._on_index(self._index.close)
+        with contextlib.suppress(TimeoutError):  # a library that hangs is left behind
+            await asyncio.wait_for(self._index_thread.close(), _INDEX_SECONDS)
         await self._exact_thread.close()
+        await self._journal_thread.close()
 
     # The exact index
 
@@ -271,7 +277,7 @@ class SearchIndex:
         index = self._index
         if index is None:
             return False
-        ids, vectors = await self._on_exact(lambda: self._journal.vectors(tenant, space))
+        ids, vectors = await self._on_journal(lambda: self._journal.vectors(tenant, space))
 
         def compare() -> bool:
             if index.count(tenant, space) != len(ids):
@@ -298,7 +304,7 @@ class SearchIndex:
                 if index is None:
                     continue
                 await self._on_index(partial(index.drop, tenant, None if all_spaces else space))
-                ids, vectors = await self._on_exact(lambda: self._journal.vectors(tenant, space))
+                ids, vectors = await self._on_journal(lambda: self._journal.vectors(tenant, space))
                 for start in range(0, len(ids), _BATCH):
                     part = slice(start, start + _BATCH)
                     await self._on_index(partial(index.put, tenant, space, ids[part], vectors[part]))
@@ -328,7 +334,10 @@ class SearchIndex:
     # Their threads
 
     async def _on_index(self, work: Callable[[], T]) -> T:
-        return await _explained(self._index_thread.run(work))
+        return await _explained(asyncio.wait_for(self._index_thread.run(work), _INDEX_SECONDS))
+
+    async def _on_journal(self, work: Callable[[], T]) -> T:
+        return await _explained(self._journal_thread.run(work))
 
     async def _on_exact(self, work: Callable[[], T]) -> T:
         return await _explained(self._exact_thread.run(work))
@@ -337,6 +346,8 @@ class SearchIndex:
 async def _explained(work: Coroutine[None, None, T]) -> T:
     try:
         return await work
+    except TimeoutError:
+        raise MemoryStoreError(f"The memory's index has not answered within {_INDEX_SECONDS:.0f} seconds") from None
     except EngineError as error:  # closed, or too much waits
         raise MemoryStoreError(f"The memory's index does not answer: {error}") from error
 

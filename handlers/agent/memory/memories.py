@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import contextlib
+import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from babel import Locale
 from babel.dates import format_date
 
 from handlers.agent.caller import Caller, Role
@@ -21,8 +24,11 @@ from handlers.agent.memory.background import FinishedTurn, Upkeep
 from handlers.agent.memory.heuristics import describe
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
+from handlers.agent.memory.lexical import content_words, plain_words
 from handlers.agent.memory.places import PrivatePlaces
+from handlers.agent.memory.porting import Imported, export_lines, import_file
 from handlers.agent.memory.recall import Recall
+from handlers.agent.memory.rows import check_meaning, check_note
 from handlers.agent.memory.secrets import find_secret
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.memory.stage import (
@@ -40,9 +46,14 @@ from handlers.agent.memory.stage import (
     Tenant,
     TenantKind,
 )
+from handlers.agent.memory.tense import asks_about_past
 from handlers.agent.stage import Request, place_of
-from handlers.errors import RequestError
+from handlers.errors import EngineError, RequestError
+from handlers.language import primary
 from handlers.workers import Workers
+
+_LOOKED_AT = 4
+"""Times as many notes are looked at for a subject as are told: some that fit do not speak of it."""
 
 _MAX_PLACES = 1000
 """Places whose last notes are known, for "forget that" and "who told you that"."""
@@ -50,21 +61,32 @@ _MAX_PLACES = 1000
 _PAGE = 500
 """Notes read at a time: a bound for what one call of the journal holds."""
 
-_MOST_FORGOTTEN = 5000
-"""Notes that one request removes."""
+_LINES = 50
+"""Of an export, read at a time."""
 
-_PAST = re.compile(
-    r"\b(was|were|used to|before|previously|last (week|month|year)|früher|war|vorher|brukade|förut|était|avant|antes|"
-    r"era)\b",
-    re.IGNORECASE,
-)
-"""A question about what was true before."""
+_RETRY_SECONDS = 60.0
+"""After traces of what was forgotten could not be removed: the index server is away, or the disk is full."""
+
+_CLOSE_SECONDS = 10.0
+"""For a forgetting under way when the server stops; the next start finishes what is left of it."""
+
+_ENDINGS = frozenset({"s", "es", "n", "en", "ns", "er", "ar", "or"})
+"""What a word may have more or less than another and be the same: plurals and genitives."""
+
+_SHORTEST_STEM = 3
+
+_SHORTEST_SHARED = {"en": 3}
+"""Letters of a word by which an answer shows what it was taken from. In English the small words are known; in other
+languages they are told by their length."""
+
+IMPORTING = "import-"
+"""Begins the names of folders with a file that is being imported, so that it never stays on disk."""
 
 T = TypeVar("T")
 
 
 class RefusedError(MemoryStoreError):
-    """Something is not remembered on purpose. `reason` is 'secret', 'guest', 'private' or 'off'."""
+    """Something is not remembered on purpose. `reason` is 'secret', 'guest' or 'private'."""
 
     code = "refused"
 
@@ -96,19 +118,28 @@ class Memories:
         upkeep: Upkeep,
         settings: MemorySettings,
         folder: Path,
+        private: PrivatePlaces,
         names: Mapping[str, str],
     ) -> None:
         """All of them end with it. `folder` is the journal's; `names` are what people are called, by their id."""
         self.journal = journal
+        self.folder = folder
+        for left in folder.glob(f"{IMPORTING}*"):  # the process died while it read a file
+            shutil.rmtree(left, ignore_errors=True)
         self._index = index
         self._embedder = embedder
         self._recall = recall
         self._upkeep = upkeep
         self._settings = settings
         self._names = names
-        self._private = PrivatePlaces(folder / "private.json")
+        self._private = private
         self._workers = Workers("memory", threads=2)
+        self._slow_workers = Workers("memory-slow")  # imports and the like, which nobody who speaks waits for
         self._last: OrderedDict[str, list[tuple[Tenant, str]]] = OrderedDict()
+        self._forgetting = asyncio.Lock()
+        self._unpurged: dict[Tenant, list[str]] = {}
+        self._tasks: set[asyncio.Task[int]] = set()
+        self._retrying: asyncio.Task[None] | None = None
 
     def readable(self, caller: Caller) -> list[Tenant]:
         """The memories that a caller may see, their own first. An unknown voice sees the household's, a guest none."""
@@ -116,10 +147,10 @@ class Memories:
             return []
         return [*([own] if (own := _own(caller)) is not None else []), HOUSEHOLD]
 
-    async def recall(self, request: Request, history: Sequence[Turn]) -> list[str]:
-        """What may help to answer, each a sentence that says who said it, and when. Never fails: at worst nothing."""
+    async def recall(self, request: Request, history: Sequence[Turn]) -> list[Note]:
+        """The notes that may help to answer. Never fails: at worst none. It may be asked on a guess."""
         tenants = self.readable(request.caller)
-        if not tenants or not self._settings.enabled:
+        if not tenants:
             return []
         found = await self._recall.recall(
             tenants,
@@ -128,11 +159,14 @@ class Memories:
                 previous=history[-1].question if history else "",
                 speaker=request.caller.user,
                 room=request.caller.room,
-                past=_PAST.search(request.text) is not None,
+                past=asks_about_past(request.text, request.language),
             ),
         )
-        self._note_last(place_of(request), [recalled.note for recalled in found])
-        return [self.sentence(recalled.note) for recalled in found]
+        return [recalled.note for recalled in found]
+
+    def told(self, request: Request, notes: Sequence[Note]) -> None:
+        """An answer was given with these notes: "forget that" and "who told you that" mean them."""
+        self._note_last(place_of(request), notes)
 
     async def search(self, tenants: Sequence[Tenant], text: str, limit: int) -> list[Recalled]:
         """The notes of some memories that fit a text, best first."""
@@ -155,28 +189,34 @@ class Memories:
         return note
 
     async def add(self, tenant: Tenant, text: str, source: Source, language: str = "en") -> Note:
-        """Keep a sentence in a memory. RefusedError for a secret, RequestError for one that is empty or too long."""
-        text = text.strip()
-        if not text or len(text) > LONGEST_CONTENT:
-            raise RequestError("bad-note", f"A memory has 1 to {LONGEST_CONTENT} characters")
-        secret = find_secret(text, language)
-        if secret is not None:
-            raise RefusedError("secret", f"Secrets are not kept ({secret.kind}): use a password manager for them")
-        if not self._settings.enabled:
-            raise RefusedError("off", "The memory is switched off (agent.memory.enabled)")
-        meaning = describe(text, self._names.get(source.speaker, source.speaker))
-        note = await self.call(lambda: self.journal.add(tenant, NewNote(text, source, meaning)))
+        """Keep a sentence in a memory. RefusedError for a secret, RequestError for one that cannot be a note."""
+        new = self._new(text, source, language)
+        note = await self.call(lambda: self.journal.add(tenant, new))
         self._upkeep.note_added(tenant, note)
         return note
 
-    async def edit(self, tenant: Tenant, note_id: str, text: str, source: Source) -> Note:
-        """Say something else in place of a note. Its words never change: this is a new one, and the old is gone."""
+    async def edit(self, tenant: Tenant, note_id: str, text: str, source: Source, language: str = "en") -> Note:
+        """Correct the words of a note. They never change, so this is a new note in its place, told by the same person
+        at the same time; the old one is forgotten."""
         old = await self.get(tenant, note_id)
         if text.strip() == old.content:
             return old
-        new = await self.add(tenant, text, source)
+        told = replace(old.source, origin=source.origin)
+        new = replace(
+            self._new(text, told, language), created=old.created, event_time=old.event_time, previous_id=old.previous_id
+        )
+
+        def store() -> Note:
+            note = self.journal.add(tenant, new)
+            if note.id == old.id:  # only case or punctuation differ, which is the same note to the journal
+                self.journal.forget(tenant, [old.id])
+                note = self.journal.add(tenant, new)
+            return note
+
+        note = await self.call(store)
+        self._upkeep.note_added(tenant, note)
         await self.forget(Forgotten({tenant: [old]}))
-        return new
+        return note
 
     async def get(self, tenant: Tenant, note_id: str) -> Note:
         """A note of a memory; RequestError when it has none with this id."""
@@ -186,103 +226,134 @@ class Memories:
         return found[0]
 
     async def revise(self, tenant: Tenant, note_id: str, meaning: Meaning, source: Source) -> Note:
-        """Say anew what is known about a note."""
+        """Say anew what is known about a note; RequestError when that is too much or not text."""
+        _checked(lambda: check_meaning(meaning))
         note = await self.call(lambda: self.journal.revise(tenant, note_id, meaning, source))
         self._upkeep.note_added(tenant, note)
         return note
 
     async def undo(self, tenant: Tenant, note_id: str, source: Source) -> Note:
         """Take back the last change of a note; RequestError when there is none."""
-        note = await self.get(tenant, note_id)
-        if note.version == 1:
-            raise RequestError("nothing-to-undo", "This memory was never changed")
+        await self.get(tenant, note_id)
+        versions = await self.call(lambda: self.journal.versions(tenant, note_id))
+        if versions and (versions[-1].restores or versions[-1].number) == 1:
+            raise RequestError("nothing-to-undo", "This memory is as it was at first: there is nothing to undo")
         note = await self.call(lambda: self.journal.undo(tenant, note_id, source))
         self._upkeep.note_added(tenant, note)
         return note
 
     async def notes_about(self, tenant: Tenant, subject: str) -> list[Note]:
         """The notes of one memory that have all words of a subject; all of it for an empty one."""
-        notes = await self._all(tenant)
-        return [note for note in notes if _mentions(note, subject)] if subject else notes
+        return await self._all(tenant, subject)
 
-    async def notes_came(self, tenant: Tenant) -> None:
-        """Notes came by another way: those without a vector get one, and links."""
+    async def import_file(self, tenant: Tenant, path: Path) -> Imported:
+        """Take over the notes of an exported file; those without a vector get one later, and links. RequestError for a
+        file that is not one."""
+        try:
+            imported = await self._slowly(lambda: import_file(self.journal, tenant, path))
+        except MemoryStoreError as error:
+            raise RequestError("bad-file", str(error)) from None
         fresh = await self.call(lambda: self.journal.without_vector(tenant, self._embedder.space, _PAGE))
         for note in fresh:
             self._upkeep.note_added(tenant, note)
+        return imported
+
+    async def export(self, tenant: Tenant) -> AsyncGenerator[bytes, None]:
+        """A whole memory as lines of JSON, some at a time. Notes may come and go meanwhile."""
+        lines = export_lines(self.journal, tenant)
+        while portion := await self._slowly(lambda: list(islice(lines, _LINES))):
+            yield "".join(portion).encode()
 
     async def page(self, tenant: Tenant, after: str = "", limit: int = 100) -> list[Note]:
-        """Notes in the order in which they came, from behind the note `after`."""
-        return await self.call(lambda: self.journal.page(tenant, after=after, limit=limit))
+        """Notes in the order in which they came, from behind the note `after`; RequestError when there never was one
+        with that id."""
+        try:
+            return await self.call(lambda: self.journal.page(tenant, after=after, limit=limit))
+        except MemoryStoreError as error:
+            if not after:
+                raise
+            await self.page(tenant, limit=1)  # the journal answers, so it is the id
+            raise RequestError("bad-request", str(error)) from None
 
     async def about_person(self, request: Request, limit: int) -> list[Note]:
-        """What is known of whoever asks, the newest first: their own memory; of an unknown voice, nothing."""
-        own = _own(request.caller)
-        if own is None or request.caller.role < Role.USER:
-            return []
-        notes = [note for note in await self._all(own) if note.valid_to is None]
-        newest = notes[::-1][:limit]
-        self._note_last(place_of(request), newest)
-        return newest
+        """What is known of whoever asks, the newest first: their own memory, and what everybody may know about them.
+        Of an unknown voice, nothing."""
+        own = await self.own(request)
+        now = time.time()
+        notes = [note for found in own.notes.values() for note in reversed(found) if note.holds(now)][:limit]
+        self._note_last(place_of(request), notes)
+        return notes
 
     async def about(self, request: Request, subject: str, limit: int) -> list[Note]:
         """What is known about something, of all that the caller may see."""
         tenants = self.readable(request.caller)
-        found = await self._recall.recall(tenants, Query(subject), limit, _all_tokens(limit)) if tenants else []
-        notes = [recalled.note for recalled in found if _mentions(recalled.note, subject)]
+        query = Query(subject, speaker=request.caller.user, room=request.caller.room)
+        looked_at = limit * _LOOKED_AT
+        found = await self._recall.recall(tenants, query, looked_at, _all_tokens(looked_at)) if tenants else []
+        notes = [recalled.note for recalled in found if _mentions(recalled.note, subject)][:limit]
         self._note_last(place_of(request), notes)
         return notes
 
-    async def last(self, request: Request) -> list[Note]:
-        """The notes that were last kept or recalled where this is said; those that are still there."""
-        places = self._last.get(place_of(request), [])
+    async def last(self, request: Request, answer: str = "") -> list[Note]:
+        """The notes that were last kept, told or recalled where this is said; those that are still there. With an
+        answer, only those that it speaks of, the likeliest first."""
         allowed = set(self.readable(request.caller))
-        notes = []
-        for tenant, note_id in places:
+        notes: list[Note] = []
+        for tenant, note_id in self._last.get(place_of(request), []):
             if tenant in allowed:
                 notes += await self.call(partial(self.journal.get, tenant, [note_id]))
-        return notes
+        if not answer:
+            return notes
+        said = _telling(answer, request.language)
+        shared = {note.id: len(said & _telling(note.content, request.language)) for note in notes}
+        return sorted((note for note in notes if shared[note.id]), key=lambda note: -shared[note.id])
 
     async def mentioning(self, request: Request, subject: str) -> Forgotten:
         """All notes that speak of something, by its words, of all that the caller may see: what would be forgotten."""
-        found: dict[Tenant, Sequence[Note]] = {}
-        for tenant in self.readable(request.caller):
-            notes = await self.notes_about(tenant, subject)
-            if notes:
-                found[tenant] = notes[:_MOST_FORGOTTEN]
-        return Forgotten(found)
+        found = {tenant: await self._all(tenant, subject) for tenant in self.readable(request.caller)}
+        return Forgotten({tenant: notes for tenant, notes in found.items() if notes})
 
     async def own(self, request: Request) -> Forgotten:
-        """Everything in the caller's own memory."""
+        """Everything in the caller's own memory, and what the household's says about them by name."""
         own = _own(request.caller)
-        notes = await self._all(own) if own is not None and request.caller.role >= Role.USER else []
-        return Forgotten({own: notes} if own is not None and notes else {})
+        if own is None or own not in self.readable(request.caller):
+            return Forgotten({})
+        named = self.name(request.caller.user)
+        found = {own: await self._all(own), HOUSEHOLD: await self._all(HOUSEHOLD, named)}
+        return Forgotten({tenant: notes for tenant, notes in found.items() if notes})
+
+    async def drop_turns(self, request: Request) -> None:
+        """Learn nothing of what was said so far in passing, by the caller or by voices that nobody knows."""
+        await self._upkeep.drop_turns(_own(request.caller) or HOUSEHOLD)
 
     async def forget(self, forgotten: Forgotten) -> int:
-        """Remove notes without a trace on disk; returns how many there were. MemoryStoreError when a trace is left."""
-        count = 0
-        for tenant, notes in forgotten.notes.items():
-            ids = [note.id for note in notes]
-            await self._upkeep.drop_turns(tenant)  # or it would be learnt again
-            count += await self.call(partial(self.journal.forget, tenant, ids))
-            await self._index.remove(tenant, self._embedder.space, ids)
-            await self._index.purge(tenant, self._embedder.space)
-        await self.call(self.journal.purge)
-        return count
+        """Remove notes without a trace on disk; returns how many there were. Once begun it is done, whoever waits.
+
+        MemoryStoreError when a trace is left; it is then tried again until it is gone.
+        """
+        task = asyncio.create_task(self._forget(forgotten))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
 
     def is_private(self, request: Request) -> bool:
         """Whether nothing is remembered where this is said."""
         return place_of(request) in self._private
 
     async def set_private(self, request: Request, private: bool) -> None:
-        """Begin or end private mode where this is said."""
-        place = place_of(request)
-        await self.call(lambda: self._private.set(place, private))
+        """Begin or end private mode where this is said; at a satellite it survives a restart. What was said in passing
+        and not learnt yet is dropped. A guest cannot end it: RefusedError."""
+        if not private and request.caller.role < Role.USER:
+            raise RefusedError("guest", "A guest cannot end private mode")
+        if private:
+            await self.drop_turns(request)
+        place, lasting = place_of(request), bool(request.caller.satellite)
+        await self.call(lambda: self._private.set(place, private, lasting=lasting))
 
     def turn_finished(self, request: Request, answer: str, turn_id: str) -> None:
         """A turn that a language model answered is over: what matters of it is kept, later and in the background."""
         caller = request.caller
-        if not (self._settings.enabled and self._settings.learn) or caller.role < Role.USER or self.is_private(request):
+        if not self._settings.learn or caller.role < Role.USER or self.is_private(request):
             return
         turn = FinishedTurn(
             request.text,
@@ -298,11 +369,12 @@ class Memories:
         self._upkeep.turn_finished(_own(caller) or HOUSEHOLD, turn)
 
     def sentence(self, note: Note) -> str:
-        """A note as a language model reads it: what, who said so, when, and whether it still holds."""
+        """A note as a language model reads it: what, who said so and when, of what day, and whether it still holds."""
         who = self._names.get(note.source.speaker, note.source.speaker)
-        said = f"{who} said so on" if who else "said on"
-        until = f"; true until {_date(note.valid_to)}" if note.valid_to is not None else ""
-        return f"{note.content} ({said} {_date(note.created)}{until})"
+        parts = [f"{who} said so" if who else "said", *_on("on", note.created)]
+        about = _on("; it is about", note.event_time)
+        until = _on("; true until", note.valid_to)
+        return f"{note.content} ({' '.join(parts)}{''.join(about)}{''.join(until)})"
 
     def name(self, user: str) -> str:
         """What a person is called."""
@@ -318,31 +390,98 @@ class Memories:
 
     async def call(self, work: Callable[[], T]) -> T:
         """Let the journal work, off the event loop."""
-        return await self._workers.run(work)
+        return await _explained(self._workers.run(work))
 
     async def close(self) -> None:
         """End the work in the background and let go of the files."""
-        await self._upkeep.close()
-        await self._recall.close()
-        await self._index.close()
-        await self._embedder.close()
-        await self._workers.close()
-        await asyncio.to_thread(self.journal.close)
+        async with contextlib.AsyncExitStack() as parts:
+            parts.push_async_callback(asyncio.to_thread, self.journal.close)
+            for part in (self._slow_workers, self._workers, self._embedder, self._index, self._recall, self._upkeep):
+                parts.push_async_callback(part.close)
+            if self._retrying is not None:
+                self._retrying.cancel()
+                await asyncio.gather(self._retrying, return_exceptions=True)
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _all(self, tenant: Tenant) -> list[Note]:
-        notes: list[Note] = []
-        while page := await self.page(tenant, notes[-1].id if notes else "", _PAGE):
-            notes += page
-            if len(page) < _PAGE:
-                break
-        return notes
+    async def _forget(self, forgotten: Forgotten) -> int:
+        count = 0
+        async with self._forgetting:
+            try:
+                for tenant, notes in forgotten.notes.items():
+                    if notes:
+                        ids = [note.id for note in notes]
+                        await self._upkeep.drop_turns(tenant)  # or it would be learnt again
+                        count += await self.call(partial(self.journal.forget, tenant, ids))
+                        self._unpurged.setdefault(tenant, []).extend(ids)
+                await self._purge()
+            except MemoryStoreError:
+                if self._retrying is None or self._retrying.done():
+                    self._retrying = asyncio.create_task(self._purge_later())
+                raise
+        return count
+
+    async def _purge(self) -> None:
+        """Remove the traces of what was forgotten. The index is made anew before anything is taken out of it: an index
+        that still has too much is noticed and mended also after a restart, one with mere traces is not."""
+        space = self._embedder.space
+        for tenant, ids in list(self._unpurged.items()):
+            await self._index.purge(tenant, space)
+            await self._index.remove(tenant, space, ids)
+            del self._unpurged[tenant]
+        if await self._slowly(lambda: self.journal.purge_due):
+            await self._slowly(self.journal.purge)
+
+    async def _purge_later(self) -> None:
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            async with self._forgetting:
+                with contextlib.suppress(MemoryStoreError):
+                    await self._purge()
+                    return
+
+    def _new(self, text: str, source: Source, language: str) -> NewNote:
+        text = text.strip()
+        new = NewNote(text, source, describe(text, self._names.get(source.speaker, source.speaker)))
+        _checked(lambda: check_note(new))
+        secret = find_secret(text, language)
+        if secret is not None:
+            raise RefusedError("secret", f"Secrets are not kept ({secret.kind}): use a password manager for them")
+        return new
+
+    async def _all(self, tenant: Tenant, subject: str = "") -> list[Note]:
+        """All notes of a memory, or those that have all words of a subject."""
+
+        def read() -> list[Note]:
+            notes: list[Note] = []
+            after = ""
+            while page := self.journal.page(tenant, after=after, limit=_PAGE):
+                after = page[-1].id
+                notes += [note for note in page if _mentions(note, subject)] if subject else page
+            return notes
+
+        return await self._slowly(read)
+
+    async def _slowly(self, work: Callable[[], T]) -> T:
+        return await _explained(self._slow_workers.run(work))
 
     def _note_last(self, place: str, notes: Sequence[Note]) -> None:
+        self._last.pop(place, None)
         if notes:
             self._last[place] = [(note.tenant, note.id) for note in notes]
-            self._last.move_to_end(place)
             while len(self._last) > _MAX_PLACES:
                 self._last.popitem(last=False)
+
+
+def day(at: float | None, locale: Locale | str, style: str = "long") -> str:
+    """A day as it is said where the server stands; empty for none, and for one that no calendar has."""
+    try:
+        return "" if at is None else format_date(datetime.fromtimestamp(at).astimezone(), style, locale=locale)
+    except (ValueError, OverflowError, OSError):  # an imported note may say anything
+        return ""
 
 
 def _own(caller: Caller) -> Tenant | None:
@@ -350,15 +489,46 @@ def _own(caller: Caller) -> Tenant | None:
 
 
 def _mentions(note: Note, subject: str) -> bool:
-    """Whether a note has all the words of a subject, as they stand."""
-    text = f"{note.content} {' '.join(note.meaning.keywords)}".lower()
-    words = re.findall(r"\w+", subject.lower())
-    return bool(words) and all(re.search(rf"\b{re.escape(word)}", text) for word in words)
+    """Whether a note, or what is known about it, has all the words of a subject."""
+    meaning = note.meaning
+    text = " ".join([note.content, *meaning.keywords, *meaning.tags, meaning.context, meaning.subject])
+    words = frozenset(plain_words(text))
+    wanted = content_words(subject) or plain_words(subject)
+    return bool(wanted) and all(any(_same_word(word, other) for other in words) for word in wanted)
+
+
+def _same_word(one: str, other: str) -> bool:
+    """Whether two words differ by an ending at most: 'bike' and 'bikes', but not 'ann' and 'anna'."""
+    short, long = sorted((one, other), key=len)
+    if short == long:
+        return True
+    return len(short) >= _SHORTEST_STEM and long.startswith(short) and long[len(short) :] in _ENDINGS
+
+
+def _telling(text: str, language: str) -> set[str]:
+    shortest = _SHORTEST_SHARED.get(primary(language), 4)
+    return {word for word in content_words(text) if len(word) >= shortest or word.isdigit()}
+
+
+def _checked(check: Callable[[], None]) -> None:
+    """What the journal does not take is the caller's mistake."""
+    try:
+        check()
+    except MemoryStoreError as error:
+        raise RequestError("bad-note", str(error)) from None
+
+
+async def _explained(work: Coroutine[None, None, T]) -> T:
+    try:
+        return await work
+    except EngineError as error:  # closed, or too much waits
+        raise MemoryStoreError(f"The memory does not answer: {error}") from error
 
 
 def _all_tokens(notes: int) -> int:
     return notes * LONGEST_CONTENT
 
 
-def _date(at: float | None) -> str:
-    return "" if at is None else format_date(datetime.fromtimestamp(at).astimezone(), "d MMMM y", locale="en")
+def _on(words: str, at: float | None) -> list[str]:
+    date = day(at, "en", "d MMMM y")
+    return [f"{words} {date}"] if date else []

@@ -39,6 +39,10 @@ _MIN_COSINE = 0.2
 """Below, and without a word in common, a note has nothing to do with the question: unrelated sentences have 0.06 to
 0.13 with the built-in model, and the worst paraphrases that still mean the same 0.38."""
 
+_NARROWEST = 0.3
+"""Between the best and the worst cosine: a hundred notes are further apart, and of two that are nearly as good none is
+worth nothing."""
+
 _WITH_LINKS = 20
 """Best notes whose links count."""
 
@@ -169,11 +173,12 @@ def _speaker(note: Note, people: Collection[str], names: Collection[str]) -> flo
 
 
 def _min_max(values: Mapping[str, float]) -> dict[str, float]:
-    """Cosines: 0 for the worst of those found."""
+    """Cosines: 1 for the best of those found, 0 for the worst unless they are all about as good."""
     if not values:
         return {}
-    low, high = min(values.values()), max(values.values())
-    return {key: (value - low) / (high - low) if high > low else 1.0 for key, value in values.items()}
+    high = max(values.values())
+    spread = max(high - min(values.values()), _NARROWEST)
+    return {key: 1 - (high - value) / spread for key, value in values.items()}
 
 
 def _to_best(values: Mapping[str, float]) -> dict[str, float]:

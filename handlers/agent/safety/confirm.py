@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from handlers.agent.caller import Role
+from handlers.agent.stage import AnswerPart
 
 CONFIRM_SECONDS = 30.0
 """After this a yes means something else."""
@@ -16,14 +18,22 @@ _MAX_PLACES = 1000
 """Many more than a house has; a client that makes up satellites cannot fill the memory."""
 
 
+Doing = Awaitable[str] | AsyncGenerator[AnswerPart, None]
+"""Something that is done, and said: in the end, or as it happens."""
+
+D = TypeVar("D", bound=Doing, covariant=True)
+
+
 @dataclass(frozen=True)
-class Pending:
+class Pending(Generic[D]):
     """Something that happens only after a yes."""
 
-    action: Callable[[], Awaitable[str]]
-    """Does it and returns what is said about it. Called at most once."""
+    action: Callable[[], D]
+    """Does it. Called at most once."""
     role: Role = Role.GUEST
     """The least that whoever says yes must be."""
+    forgets: bool = False
+    """Whether the conversation forgets what was said before, too."""
     expires: float = field(default_factory=lambda: time.monotonic() + CONFIRM_SECONDS)
     """On the monotonic clock."""
 
@@ -32,9 +42,9 @@ class Confirmations:
     """At most one pending action for each place. Whatever is said next there settles it."""
 
     def __init__(self) -> None:
-        self._by_place: OrderedDict[str, Pending] = OrderedDict()
+        self._by_place: OrderedDict[str, Pending[Doing]] = OrderedDict()
 
-    def ask(self, place: str, pending: Pending) -> None:
+    def ask(self, place: str, pending: Pending[Doing]) -> None:
         """Wait for the next words from `place`; what waited there before is dropped."""
         self._by_place.pop(place, None)
         self._by_place[place] = pending
@@ -46,7 +56,7 @@ class Confirmations:
         pending = self._by_place.get(place)
         return pending is not None and time.monotonic() < pending.expires
 
-    def take(self, place: str) -> Pending | None:
+    def take(self, place: str) -> Pending[Doing] | None:
         """What waits there, which waits no longer."""
         waits = self.waits(place)
         pending = self._by_place.pop(place, None)

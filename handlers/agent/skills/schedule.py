@@ -54,6 +54,10 @@ class _Asked:
     expires: float = field(default_factory=lambda: time.monotonic() + _ASKED_SECONDS)
 
 
+_ONLY_ASKS = frozenset({"TimerAsk", "TimerLeft", "TimerList", "AlarmAsk", "AlarmList", "ReminderList"})
+"""Intents that change nothing."""
+
+
 @dataclass(frozen=True)
 class _NewTimer:
     seconds: float
@@ -98,6 +102,10 @@ class ScheduleSkill:
     @property
     def intents(self) -> frozenset[str]:
         return frozenset(self._perform)
+
+    @property
+    def acts(self) -> frozenset[str]:
+        return frozenset(self._perform) - _ONLY_ASKS
 
     def accepts(self, match: Match, phrases: Phrases) -> bool:
         """Whether durations and times are ones; a bare word is only an answer to a question of ours."""

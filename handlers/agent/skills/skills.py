@@ -18,7 +18,7 @@ from handlers.agent.skills.sentence_files import (
     read_folder,
     sentences_of,
 )
-from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply, Selective, Skill
+from handlers.agent.skills.stage import Acting, Match, Occasion, Phrases, Reply, Selective, Skill
 from handlers.errors import MissingExtraError
 
 try:
@@ -87,6 +87,16 @@ class Skills:
             "last": occasion.history[-1].answer if occasion.history else "",
         }
         return Reply(phrases.say(match.intent, **{**known, **match.slots}))
+
+    def acts(self, intent: str) -> bool:
+        """Whether it changes something, and is written down."""
+        owner: object = self._owners.get(intent)
+        return isinstance(owner, Acting) and intent in owner.acts
+
+    def discreet(self, intent: str) -> bool:
+        """Whether it is written down without what was said."""
+        owner: object = self._owners.get(intent)
+        return isinstance(owner, Acting) and owner.discreet
 
     def follow_up(self, text: str, tag: str) -> str | None:
         """What is new in a sentence that begins like a follow-up: 'in London' of "And in London?"; else None."""

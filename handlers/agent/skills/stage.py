@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -47,7 +47,7 @@ class Reply:
     """What a skill says and asks for."""
 
     text: str
-    pending: Pending | None = None
+    pending: Pending[Awaitable[str]] | None = None
     """The text is a question, and this happens after a yes."""
     volume: int | None = None
     """By how much louder (or, below zero, quieter) the place becomes, in percent of full."""
@@ -78,6 +78,19 @@ class Skill(Protocol):
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """Do it and say so. Quick: a language model or a network has no place here."""
+
+
+@runtime_checkable
+class Acting(Protocol):
+    """A skill that changes something: each time is written down in the log of actions."""
+
+    @property
+    def acts(self) -> frozenset[str]:
+        """The intents that do."""
+
+    @property
+    def discreet(self) -> bool:
+        """Whether the log leaves out what was said and answered: what is forgotten leaves no trace there either."""
 
 
 @runtime_checkable

@@ -4,37 +4,77 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
 
 import pytest
-from pydantic import HttpUrl
 from wyoming.asr import Transcript
 from wyoming.event import Event
 from wyoming.handle import Handled
 
 from handlers.agent.agent import Agent
+from handlers.agent.caller import Caller
 from handlers.agent.handler import AgentHandler
 from handlers.agent.ollama import OllamaModel
+from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
-from handlers.agent.model_settings import OllamaSettings
+from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings
+from handlers.agent.thinker import Thinker
+from handlers.agent.tools.local import LocalTool, LocalTools
+from handlers.agent.tools.stage import Arguments, ToolSpec
+from handlers.agent.tools.toolbox import Toolbox
+from handlers.timeline import Timeline
 from handlers.wire.client import WyomingClient
-from tests.support.ollama import Cut, FakeOllama
+from tests.support.ollama import Call, Cut, FakeOllama, Model
 from tests.support.server import read_until
 from tests.support.serving import served
 
 STREAM = ["handled-start", "handled-chunk", "handled-stop", "handled"]
 
+SETTINGS: dict[str, object] = {
+    "think": {"retry_seconds": 0.01},
+    "quick_sentence_seconds": 0.01,
+    "access": {"satellites": {"hall": {"role": "guest"}}},
+    "profiles": [{"satellites": ["kids"], "persona": "You talk to children.", "language": "de"}],
+}
+
+
+async def _open(arguments: Arguments, caller: Caller) -> str:
+    return "The door is open."
+
+
+DOOR = LocalTool(ToolSpec("open_door", "Opens the door."), _open)
+
 
 @pytest.fixture
-async def client(fake_ollama: FakeOllama) -> AsyncIterator[WyomingClient]:
-    settings = AgentSettings(ollama=OllamaSettings(url=HttpUrl(fake_ollama.url), retry_seconds=0))
-    model = OllamaModel(settings.ollama)
-    agent = Agent(Skills(), [model], settings)
+def timelines() -> list[Timeline]:
+    """Of the turns that have ended."""
+    return []
+
+
+@pytest.fixture
+async def client(fake_ollama: FakeOllama, tmp_path: Path, timelines: list[Timeline]) -> AsyncIterator[WyomingClient]:
+    settings = AgentSettings.model_validate(SETTINGS | {"ollama": {"url": fake_ollama.url}})
+    thinker = Thinker([OllamaModel(settings.ollama)], settings.think)
+    await thinker.start()
+    audit = Audit(tmp_path / "audit", 30)
+    toolbox = Toolbox([LocalTools("house", [DOOR])], settings.tools, audit)
+    agent = Agent(Skills(standard_skills()), thinker, toolbox, settings, audit)
+    handler = partial(AgentHandler, agent=agent, settings=settings, on_timeline=timelines.append)
     try:
-        async with served(lambda connection: [AgentHandler(connection, agent, settings)]) as connected:
+        async with served(lambda connection: [handler(connection)]) as connected:
             yield connected
     finally:
-        await model.close()
+        await toolbox.close()
+        await audit.close()
+        await thinker.close()
+
+
+@pytest.fixture
+def able(fake_ollama: FakeOllama) -> None:
+    """The model knows tools. Comes before `client`."""
+    fake_ollama.models = [Model("llama3.2:latest", capabilities=("completion", "tools"))]
 
 
 async def ask(client: WyomingClient, text: str, language: str | None = None, **context: object) -> list[Event]:
@@ -183,3 +223,79 @@ async def test_an_answer_that_breaks_off_is_still_a_whole_stream(
     events = await ask(client, "Count for me.")
     assert types(events)[-2:] == ["handled-stop", "handled"]
     assert "train of thought" in events[-1].data["text"]
+
+
+# What the protocol has no event for
+
+
+async def test_tools_run_between_the_chunks_and_are_not_on_the_wire(
+    able: None, client: WyomingClient, fake_ollama: FakeOllama
+) -> None:
+    fake_ollama.will_answer("Let me see.", Call("open_door"))
+    fake_ollama.will_answer("It is open.")
+    events = await ask(client, "Could you let my aunt in?")
+    assert types(events) == ["handled-start", "handled-chunk", "handled-chunk", "handled-stop", "handled"]
+    assert events[-1].data["text"] == "Let me see. It is open."
+
+
+@pytest.mark.parametrize(
+    ("text", "volume"),
+    [("Louder.", {"change": 10}), ("A lot quieter.", {"change": -25}), ("Set the volume to 30 percent.", {"to": 30})],
+)
+async def test_the_volume_is_with_the_whole_answer(client: WyomingClient, text: str, volume: dict[str, int]) -> None:
+    *before, handled = await ask(client, text)
+    assert handled.data["volume"] == volume
+    assert all("volume" not in event.data for event in before)
+
+
+async def test_an_answer_without_a_volume_says_nothing_of_it(client: WyomingClient) -> None:
+    assert "volume" not in (await ask(client, "Thank you!"))[-1].data
+
+
+async def test_a_quick_sentence_is_written_and_not_remembered(client: WyomingClient, fake_ollama: FakeOllama) -> None:
+    go_on = asyncio.Event()
+    fake_ollama.will_answer(go_on, "Because of the air.")
+    await client.send(Transcript("Why is the sky blue?", context={"conversation_id": "sky"}).event())
+    assert (await read_until(client, "handled-chunk"))[-1].data["text"] == "One moment. "
+    go_on.set()
+    assert (await read_until(client, "handled"))[-1].data["text"] == "One moment. Because of the air."
+    await ask(client, "And at night?", conversation_id="sky")
+    assert [message["content"] for message in fake_ollama.chats[1]["messages"] if message["role"] == "assistant"] == [
+        "Because of the air."
+    ]
+
+
+async def test_the_timeline_has_the_decision(
+    client: WyomingClient, fake_ollama: FakeOllama, timelines: list[Timeline]
+) -> None:
+    await ask(client, "What time is it?")
+    await ask(client, "Why is the sky blue?")
+    fast, slow = timelines
+    assert (fast.decision, fast.confidence, fast.route) == ("fast", 1.0, "skill/GetTime")
+    assert (slow.decision, slow.confidence, slow.route) == ("hybrid", 0.0, "ollama/llama3.2:latest")
+    assert "sky" not in slow.reason
+
+
+# Who speaks, and where
+
+
+async def test_what_a_satellite_may_is_what_the_model_is_offered(
+    able: None, client: WyomingClient, fake_ollama: FakeOllama
+) -> None:
+    await ask(client, "Could you let my aunt in?", satellite_id="kitchen", room="kitchen")
+    await ask(client, "Could you let my aunt in?", satellite_id="hall")
+    inside, hall = fake_ollama.chats
+    assert [tool["function"]["name"] for tool in inside["tools"]] == ["open_door"]
+    assert "room: kitchen" in inside["messages"][-1]["content"]
+    assert "tools" not in hall
+
+
+async def test_a_satellite_has_a_persona_and_a_language_of_its_own(
+    client: WyomingClient, fake_ollama: FakeOllama
+) -> None:
+    await ask(client, "Warum ist der Himmel blau?", satellite_id="kids")
+    await ask(client, "Why is the sky blue?", "en", satellite_id="kids")
+    first, second = (chat["messages"][0]["content"] for chat in fake_ollama.chats)
+    assert first.startswith("You talk to children.")
+    assert "Answer in German." in first
+    assert "Answer in English." in second

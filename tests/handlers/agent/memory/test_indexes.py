@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import socket
 import subprocess
 import sys
@@ -186,6 +187,19 @@ def test_chroma_leaves_nothing_of_what_is_dropped(tmp_path: Path) -> None:
     assert not any(_has(tmp_path, needle) for needle in needles)
     index.put(ANNA, SPACE, ["new"], vectors(1))
     assert index.count(ANNA, SPACE) == index.count(HOUSEHOLD, SPACE) == 1
+    index.close()
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc can fill memory")
+def test_chroma_writes_nothing_of_the_process_memory(tmp_path: Path) -> None:
+    """It writes the room for a hundred vectors where there is one: whatever was in memory there before."""
+    index = ChromaIndex(tmp_path / "chroma")
+    for seed in range(3):  # leaves freed memory behind
+        index.put(ANNA, SPACE, ids(1200), vectors(1200, seed=seed))
+        index.drop(ANNA)
+    index.put(HOUSEHOLD, SPACE, ["kept"], vectors(1))
+    (room,) = tmp_path.rglob("data_level0.bin")
+    assert len(set(room.read_bytes())) == 1
     index.close()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -33,9 +33,7 @@ def test_only_words_that_mean_something_are_searched(text: str, words: list[str]
 
 def test_words_that_only_ask_are_left_out_unless_there_are_no_others() -> None:
     assert match_expression("Tell me how much the ferry costs") == '"ferry" OR "costs"'
-    assert match_expression("what did she say last time") == '"did" OR "say" OR "last" OR "time"'.replace(
-        '"did" OR ', ""
-    )
+    assert match_expression("what did she say last time") == '"last" OR "time"'
     assert match_expression("what is it") == ""
 
 
@@ -51,18 +49,17 @@ def test_the_embedding_sees_who_said_it_and_what_is_known_about_it() -> None:
     assert embedding_text(note("It is with Mrs. Brandt", "u7", meaning), "Felix") == (
         "Felix: It is with Mrs. Brandt\nkeywords: key, neighbour\ntags: home\nWhere the spare key is."
     )
-    assert embedding_text(note("The bins go out on Tuesday")) == (
-        "The bins go out on Tuesday\nkeywords: tuesday, bins, go"
-    ).replace(", go", "")
+    assert embedding_text(note("The bins go out on Tuesday")) == "The bins go out on Tuesday\nkeywords: tuesday, bins"
 
 
 @pytest.fixture(scope="module")
-def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journal]:
     journal = Journal(tmp_path_factory.mktemp("journal"))
     first = journal.add(HOUSEHOLD, NewNote("Did Mila give back the skateboard?", Source(Origin.SAID)))
     journal.add(HOUSEHOLD, NewNote("She brought it yesterday", Source(Origin.SAID), previous_id=first.id))
     journal.add(HOUSEHOLD, NewNote("The ferries leave at nine", Source(Origin.SAID)))
-    return journal
+    yield journal
+    journal.close()
 
 
 def found(journal: Journal, text: str) -> list[str]:
@@ -79,8 +76,3 @@ def test_stems_are_found_and_the_answer_behind_a_question(journal: Journal) -> N
 @given(text=st.text(max_size=200))
 def test_no_question_breaks_the_search(journal: Journal, text: str) -> None:
     assert len(journal.lexical(HOUSEHOLD, match_expression(text), 10)) <= 3
-
-
-def test_the_journal_of_these_tests_closes(journal: Journal, tmp_path: Path) -> None:
-    journal.close()
-    assert not list(tmp_path.iterdir())

@@ -70,7 +70,7 @@ def test_meaning_and_words_add_up() -> None:
 
 def test_what_is_neither_alike_nor_shares_a_word_does_not_come() -> None:
     notes = [note("a"), note("b"), note("c")]
-    assert order(notes, cosines={"a": 0.6, "b": 0.1, "c": 0.1}, words={"c": 0.5}) == ["a", "c"]
+    assert order(notes, cosines={"a": 0.6, "b": 0.1, "c": 0.1}, words={"c": 0.5}) == ["c", "a"]
 
 
 @pytest.mark.parametrize(

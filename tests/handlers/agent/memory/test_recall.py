@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -209,7 +210,7 @@ def everybody(tmp_path_factory: pytest.TempPathFactory, model: MiniLM) -> Path:
         memory = Memory(folder, model)
         for tenant in _TENANTS:
             ids = await memory.add(tenant, *(f"{words} is known to {tenant.key}" for words in _WORDS))
-            links = [Link(first, second, LinkKind.SIMILAR) for first, second in zip(ids, ids[1:], strict=False)]
+            links = [Link(first, second, LinkKind.SIMILAR) for first, second in pairwise(ids)]
             memory.journal.link(tenant, links, _SAID)
         await memory.close()
 
