@@ -46,9 +46,15 @@ _MOST_IMPORTED = 256 * 1024 * 1024
 
 _CHUNK = 64 * 1024
 
+_UPLOAD_SECONDS = 600.0
+"""For the largest file over a slow wireless network."""
+
+_TAKEN_SECONDS = 60.0
+"""For a client to take the next part of an export."""
+
 _SOURCE = Source(Origin.API)
 
-_STATUS = {"no-note": 404, "nothing-to-undo": 409, "too-large": 413, "wrong-type": 415}
+_STATUS = {"no-note": 404, "nothing-to-undo": 409, "too-slow": 408, "too-large": 413, "wrong-type": 415}
 """Of what a client did wrong; else 400."""
 
 T = TypeVar("T", bound=BaseModel)
@@ -88,6 +94,7 @@ class MemoryApi:
     def __init__(self, memories: Callable[[], Memories | None]) -> None:
         """`memories` gives the memory once it is open, None before and where there is none."""
         self._open = memories
+        self._importing = asyncio.Lock()
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -204,9 +211,9 @@ class MemoryApi:
                 }
             )
             await response.prepare(request)
-            await response.write(first)
+            await _write(response, first)
             async for portion in portions:
-                await response.write(portion)
+                await _write(response, portion)
         await response.write_eof()
         return response
 
@@ -214,9 +221,19 @@ class MemoryApi:
         _require_type(request, _LINES)
         if request.content_length is not None and request.content_length > _MOST_IMPORTED:
             raise _too_large()
+        if self._importing.locked():  # each has its file on disk
+            raise MemoryStoreError("Another file is being imported: try again when it is done")
+        async with self._importing:
+            return await self._import_file(request, memories, tenant)
+
+    async def _import_file(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
         with tempfile.TemporaryDirectory(prefix=IMPORTING, dir=memories.folder) as folder:
             path = Path(folder) / "memory.jsonl"
-            await _save(request.content.iter_chunked(_CHUNK), path)
+            try:
+                async with asyncio.timeout(_UPLOAD_SECONDS):
+                    await _save(request.content.iter_chunked(_CHUNK), path)
+            except TimeoutError:
+                raise RequestError("too-slow", "The file did not come in time: send it in parts") from None
             try:
                 imported = await memories.import_file(tenant, path)
             except RequestError as error:
@@ -265,6 +282,15 @@ def _is_local_name(host: str) -> bool:
         ipaddress.ip_address(host)
         return True
     return "." not in host or host.endswith((".local", ".lan", ".home.arpa", ".internal", ".localhost"))
+
+
+async def _write(response: web.StreamResponse, portion: bytes) -> None:
+    """ConnectionError when the client takes nothing any more."""
+    try:
+        async with asyncio.timeout(_TAKEN_SECONDS):
+            await response.write(portion)
+    except TimeoutError:
+        raise ConnectionAbortedError("the export was not taken") from None
 
 
 async def _save(chunks: AsyncIterator[bytes], path: Path) -> None:

@@ -16,10 +16,15 @@ from aiohttp import web
 
 from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Origin, Source, Tenant, TenantKind
+from handlers.agent.stage import AgentSettings
+from handlers.agent.thinker import Thinker
+from handlers.models.store import ModelStore
+from server.household import open_memories
 from server.http import HttpServer, Status
 from server.memory_api import MemoryApi, answer_in_json
 from server.metrics import Metrics
 from tests.support.memories import opened
+from tests.support.server import ANSWER_SECONDS
 
 BASE = "/api/v1/memory"
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -219,6 +224,48 @@ async def test_a_file_that_is_too_large_is_refused_unread(client: Client) -> Non
     headers = {**LINES, "Content-Length": str(300 * 1024 * 1024)}
     answer = await client.ask("POST", "/import", data=endless(), headers=headers)
     assert (answer.status, answer.body["error"]) == (413, "The file is larger than 256 MiB: send it in parts")
+
+
+async def test_one_file_at_a_time(client: Client) -> None:
+    await client.add("Julia likes tulips.")
+    exported = (await client.ask("GET", "/export")).body.encode()
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield exported[:10]
+        began.set()
+        await go_on.wait()
+        yield exported[10:]
+
+    first = asyncio.create_task(client.ask("POST", "/import?tenant=person:tom", data=slowly(), headers=LINES))
+    await began.wait()
+    async with asyncio.timeout(ANSWER_SECONDS):
+        while not list(client.memories.folder.glob("import-*")):  # it has reached the server
+            await client.ask("GET", "/tenants")
+    second = await client.ask("POST", "/import?tenant=person:anna", data=exported, headers=LINES)
+    assert (second.status, second.body["error"]) == (503, "Another file is being imported: try again when it is done")
+    go_on.set()
+    assert (await first).body["notes"] == 1
+    assert list(client.memories.folder.glob("import-*")) == []
+
+
+async def test_a_file_left_by_a_crash_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / "import-x"
+    left.mkdir()
+    (left / "memory.jsonl").write_text("Julia likes tulips.")
+    async with opened(tmp_path):
+        assert not left.exists()
+
+
+async def test_a_damaged_list_of_private_places_is_no_memory_at_all(tmp_path: Path, store: ModelStore) -> None:
+    """Without the list, what is said in private places would be remembered."""
+    (tmp_path / "private.json").write_text("{")
+    settings = AgentSettings()
+    thinker = Thinker([], settings.think)
+    memories, reason = await open_memories(settings, tmp_path, store, lambda *_: None, thinker)
+    assert memories is None
+    assert "remove it to end private mode everywhere" in reason
+    await thinker.close()
 
 
 async def test_another_memorys_id_is_unknown(client: Client) -> None:

@@ -168,8 +168,11 @@ class SearchIndex:
                 await self._settle(tenant, space)
             index = self._index
             if index is not None and (tenant, space.key) in self._sound:
+                # What was forgotten while it was embedded would stay in the index's files, behind the purge.
+                known = await self._on_journal(lambda: {note.id for note in self._journal.get(tenant, ids)})
+                there = [place for place, note_id in enumerate(ids) if note_id in known]
                 try:
-                    await self._on_index(lambda: index.put(tenant, space, ids, vectors))
+                    await self._on_index(lambda: index.put(tenant, space, [ids[i] for i in there], vectors[there]))
                 except MemoryStoreError as error:
                     self._distrust(error)
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from itertools import groupby
+
+from babel import Locale
 
 from handlers.agent.memory.memories import Forgotten, Memories, RefusedError, day
 from handlers.agent.memory.stage import MemoryStoreError, Note, Origin
@@ -87,7 +90,11 @@ class MemorySkill:
 
     async def _remember(self, memories: Memories, match: Match, request: Request, phrases: Phrases) -> Reply:
         shared = match.intent == "RememberShared"
-        await memories.remember(request, _sentence(match.slots["memory"]), shared=shared)
+        said = match.slots["memory"]
+        before = _word_before_slot(match)
+        if before in phrases.words("that_is_kept"):  # 'dass mein Fahrrad rot ist' is no sentence without its 'dass'
+            said = f"{before} {said}"
+        await memories.remember(request, _sentence(said), shared=shared)
         return Reply(phrases.say("RememberedShared" if shared else "Remembered"))
 
     async def _know_me(self, memories: Memories, request: Request, phrases: Phrases) -> Reply:
@@ -105,13 +112,13 @@ class MemorySkill:
         if not notes:
             return Reply(phrases.say("NobodyTold"))
         source = notes[0].source
-        date = day(notes[0].created, occasion.locale)
+        when = spoken_day(notes[0].created, occasion.now, occasion.locale, phrases)
         if source.speaker and source.speaker == occasion.request.caller.user:
-            return Reply(phrases.say("YouTold", date=date))
+            return Reply(phrases.say("YouTold", when=when))
         if source.speaker:
-            return Reply(phrases.say("SomebodyTold", name=memories.name(source.speaker), date=date))
+            return Reply(phrases.say("SomebodyTold", name=memories.name(source.speaker), when=when))
         written = source.origin in (Origin.API, Origin.IMPORTED)
-        return Reply(phrases.say("WrittenTold" if written else "UnknownTold", date=date))
+        return Reply(phrases.say("WrittenTold" if written else "UnknownTold", when=when))
 
     async def _private(self, memories: Memories, private: bool, request: Request, phrases: Phrases) -> Reply:
         try:
@@ -147,6 +154,16 @@ class MemorySkill:
         if last is None or (last.match is not None and last.match.intent in self.intents):
             return await memories.last(occasion.request)
         return await memories.last(occasion.request, last.answer)
+
+
+def spoken_day(at: float, now: datetime, locale: Locale, phrases: Phrases) -> str:
+    """When something was told: 'today', 'yesterday', 'on May 3, 2026'."""
+    date = day(at, locale)
+    if not date:
+        return phrases.say("ToldSomeDay")
+    days = (now.date() - datetime.fromtimestamp(at, now.tzinfo).date()).days
+    near = {0: "ToldToday", 1: "ToldYesterday"}.get(days)
+    return phrases.say(near) if near else phrases.say("ToldOnDay", date=date)
 
 
 async def _forgotten(memories: Memories, found: Forgotten, phrases: Phrases) -> str:

@@ -54,8 +54,8 @@ class _Asked:
     expires: float = field(default_factory=lambda: time.monotonic() + _ASKED_SECONDS)
 
 
-_ONLY_ASKS = frozenset({"TimerAsk", "TimerLeft", "TimerList", "AlarmAsk", "AlarmList", "ReminderList"})
-"""Intents that change nothing."""
+_ONLY_ASKS = frozenset({"TimerAsk", "TimerLeft", "TimerList", "AlarmAsk", "AlarmList", "ReminderList", "Cancel"})
+"""Intents that change nothing; and "stop", so that what rings is silenced also when nothing can be written down."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,10 @@ class ScheduleSkill:
     @property
     def acts(self) -> frozenset[str]:
         return frozenset(self._perform) - _ONLY_ASKS
+
+    @property
+    def discreet(self) -> bool:
+        return False
 
     def accepts(self, match: Match, phrases: Phrases) -> bool:
         """Whether durations and times are ones; a bare word is only an answer to a question of ours."""

@@ -11,12 +11,12 @@ import yaml
 
 from handlers.agent.schedule.entry import Heard
 from handlers.agent.schedule.schedule import Schedule
-from handlers.agent.skills import Skills
+from handlers.agent.skills import Skills, locale_of
 from handlers.agent.skills import memory as module
-from handlers.agent.skills.memory import MemorySkill
+from handlers.agent.skills.memory import MemorySkill, spoken_day
 from handlers.agent.skills.schedule import ScheduleSkill
 from handlers.agent.skills.standard import standard_skills
-from tests.support.skills import ask, understood
+from tests.support.skills import NOW, ask, understood
 
 REMEMBERED = {
     "en": {
@@ -434,6 +434,33 @@ def test_each_language_says_the_same_things_with_the_same_places() -> None:
         assert content["intents"].keys() == english["intents"].keys() == MemorySkill(None).intents, language
         for name, response in english["responses"].items():
             assert places(content["responses"][name]) == places(response), (language, name)
+
+
+def test_no_other_file_uses_the_same_names() -> None:
+    """The files of a language are merged: of two responses, word lists or rules with one name, one would be lost."""
+    for language, content in _files():
+        for path in (Path(module.__file__).parent / language).glob("*.yaml"):
+            if path.name != "memory.yaml":
+                other = yaml.safe_load(path.read_text(encoding="utf-8"))
+                for section in ("responses", "words", "lists", "expansion_rules", "intents"):
+                    both = content.get(section, {}).keys() & other.get(section, {}).keys()
+                    assert both == set(), (path, section)
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ["today", "yesterday", "on June 1, 2026", "some time ago"]),
+        ("de", ["heute", "gestern", "am 1. Juni 2026", "irgendwann"]),
+        ("sv", ["idag", "igår", "den 1 juni 2026", "för en tid sedan"]),
+        ("fr", ["aujourd'hui", "hier", "le 1 juin 2026", "il y a quelque temps"]),
+        ("es", ["hoy", "ayer", "el 1 de junio de 2026", "hace algún tiempo"]),
+    ],
+)
+def test_when_something_was_told(together: Skills, language: str, words: list[str]) -> None:
+    phrases, now = together.phrases(language), NOW.timestamp()
+    times = [now - 3600, now - 86_400, now - 2 * 86_400, 1e17]
+    assert [spoken_day(at, NOW, locale_of(language), phrases) for at in times] == words
 
 
 async def test_without_a_memory_it_says_so(together: Skills) -> None:

@@ -1,0 +1,152 @@
+"""The agent as the server puts it together: timers that ring, memories that reach the model, tools that it calls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from wyoming.event import Event
+
+from handlers.wire.client import WyomingClient
+from tests.server.test_pipeline import status
+from tests.support.ollama import SOON, Call, FakeOllama, Model
+from tests.support.server import ServerProcess, own_data, read_until
+
+pytestmark = pytest.mark.timeout(240)
+
+CONFIG = """
+agent:
+  access:
+    users: {anna: {name: Anna}, kim: {role: guest}}
+    satellites: {kitchen: {room: kitchen}}
+  tools: {commands: [COMMANDS]}
+"""
+
+COMMANDS = """
+tools:
+  delete_record:
+    description: Deletes a record.
+    parameters: {type: object, properties: {name: {type: string}}, required: [name]}
+    argv: [rm, "--", "FOLDER/{name}"]
+    destructive: true
+    confirm: Delete the record {name}?
+"""
+
+
+@contextlib.asynccontextmanager
+async def house(tmp_path: Path, data_dir: Path) -> AsyncIterator[tuple[ServerProcess, FakeOllama]]:
+    """A server of its own whose language model is a script that may use tools."""
+    tools, config = tmp_path / "tools.yaml", tmp_path / "config.yaml"
+    tools.write_text(COMMANDS.replace("FOLDER", str(tmp_path)))
+    config.write_text(CONFIG.replace("COMMANDS", str(tools)))
+    async with FakeOllama([Model("able:latest", capabilities=("completion", "tools"))]) as ollama:
+        arguments = ["--data-dir", str(own_data(tmp_path, data_dir)), "--config", str(config)]
+        with ServerProcess(tmp_path, arguments, {"MEADOWLARK_AGENT__OLLAMA__URL": ollama.url}) as server:
+            await asyncio.to_thread(server.wait_ready)
+            ollama.asked.clear()
+            yield server, ollama
+
+
+async def say(client: WyomingClient, text: str, satellite: str = "kitchen", user: str = "anna") -> str:
+    """One question as text; returns the answer."""
+    context = {"conversation_id": satellite, "satellite_id": satellite, "user_id": user}
+    await client.send(Event("transcript", {"text": text, "context": context}))
+    return str((await read_until(client, "handled", "error"))[-1].data["text"])
+
+
+async def test_a_household(tmp_path: Path, data_dir: Path) -> None:
+    """One server for all of it, because its start is what takes time."""
+    async with house(tmp_path, data_dir) as (server, ollama), server.client() as client:
+        await a_timer_rings_where_it_was_set(server, client)
+        await what_is_remembered_reaches_the_model_as_data(client, ollama)
+        await a_model_sets_a_timer(client, ollama)
+        await a_destructive_tool_waits_for_a_yes_from_the_same_place(client, ollama, tmp_path)
+        await a_guest_is_offered_nothing_that_acts(client, ollama)
+        await the_status_tells_how_turns_were_decided(server)
+    audit = "".join(path.read_text() for path in sorted((tmp_path / "data" / "audit").iterdir()))
+    lines = [json.loads(line) for line in audit.splitlines()]
+    acted = [(line["tool"], line["user"]) for line in lines if line["event"] == "attempt"]
+    assert acted == [
+        ("skill/TimerSet", "anna"),
+        ("skill/Remember", "anna"),
+        ("set_timer", "anna"),
+        ("delete_record", "anna"),
+        ("skill/Remember", "kim"),  # and was refused
+    ]
+    assert "shed" not in audit  # what is to be forgotten some day stands in the memory alone
+    assert "shed" not in server.log()
+
+
+async def a_timer_rings_where_it_was_set(server: ServerProcess, client: WyomingClient) -> None:
+    async with server.client() as satellite, server.client() as other:
+        await satellite.send(Event("satellite-connected", {"context": {"satellite_id": "kitchen"}}))
+        await other.send(Event("satellite-connected", {"context": {"satellite_id": "hall"}}))
+        await read_until(satellite, "ping")
+        await read_until(other, "ping")
+        assert "second" in await say(client, "Set an egg timer for 1 second.")
+        events = await read_until(satellite, "audio-stop")
+        kinds = [event.type for event in events]
+        assert kinds[:2] == ["timer-started", "timer-finished"]
+        assert sum(len(event.payload or b"") for event in events) > 10_000
+        started = next(event for event in events if event.type == "audio-start")
+        await satellite.send(Event("played", {"notice": started.data["notice"], "stopped": True}))
+        await other.send(Event("describe", {}))
+        assert [event.type for event in await read_until(other, "info")] == ["info"]
+
+
+async def what_is_remembered_reaches_the_model_as_data(client: WyomingClient, ollama: FakeOllama) -> None:
+    assert await say(client, "Remember that the spare key is in the shed.") == "I'll remember that."
+    await say(client, "Do you happen to know a place where I could find the spare key?")
+    question = ollama.chats[-1]["messages"][-1]["content"]
+    assert "The spare key is in the shed." in question
+    assert "Anna said so" in question
+    assert question.index("<data-") < question.index("shed") < question.index("</data-")
+    await say(client, "Do you happen to know a place where I could find the spare key?", "hall", "bert")
+    assert "shed" not in ollama.chats[-1]["messages"][-1]["content"]  # it is Anna's memory
+
+
+async def a_model_sets_a_timer(client: WyomingClient, ollama: FakeOllama) -> None:
+    ollama.will_answer(Call("set_timer", {"seconds": 360, "name": "eggs"}))
+    ollama.will_answer("I'll call you for the eggs.")
+    assert await say(client, "Ping me when soft eggs are likely done.") == "I'll call you for the eggs."
+    assert "minutes" in await say(client, "How long is left on the eggs timer?")
+
+
+async def a_destructive_tool_waits_for_a_yes_from_the_same_place(
+    client: WyomingClient, ollama: FakeOllama, folder: Path
+) -> None:
+    (folder / "api").write_text("")
+    ollama.will_answer(Call("delete_record", {"name": "api"}))
+    assert await say(client, "Get rid of the api record, would you?") == "Delete the record api? Say yes to confirm."
+    ollama.will_answer("It was not for me.")
+    await say(client, "Yes.", "hall")
+    assert (folder / "api").exists()
+    ollama.will_answer("The record is gone.")
+    assert await say(client, "Yes, please.") == "The record is gone."
+    assert not (folder / "api").exists()
+
+
+async def a_guest_is_offered_nothing_that_acts(client: WyomingClient, ollama: FakeOllama) -> None:
+    ollama.will_answer("Hello.")
+    await say(client, "Would you tell me something about larks?", user="kim")
+    offered = {tool["function"]["name"] for tool in ollama.chats[-1].get("tools", [])}
+    assert "delete_record" not in offered
+    assert "shed" not in ollama.chats[-1]["messages"][-1]["content"]
+    assert await say(client, "Remember that I like tea.", user="kim") == "I don't keep anything that guests say."
+
+
+async def the_status_tells_how_turns_were_decided(server: ServerProcess) -> None:
+    async with server.client() as client:
+        await client.send(Event("run-pipeline", {"start_stage": "handle", "end_stage": "handle"}))
+        await client.send(Event("transcript", {"text": "What time is it?"}))
+        await read_until(client, "handled")
+    async with asyncio.timeout(SOON):
+        while not (turns := (await asyncio.to_thread(status, server))["turns"]):
+            """The turn is noted when it has ended."""
+    assert isinstance(turns, list)
+    decision = turns[0]["decision"]
+    assert decision == {"kind": "fast", "confidence": 1.0, "reason": "a skill knows the whole sentence"}
