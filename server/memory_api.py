@@ -16,7 +16,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from handlers.agent.memory.memories import IMPORTING, Forgotten, Memories, RefusedError
+from handlers.agent.memory.forgetting import Forgotten
+from handlers.agent.memory.memories import IMPORTING, Memories, RefusedError
 from handlers.agent.memory.rows import LONGEST_CONTEXT, LONGEST_NAME, LONGEST_WORD, MOST_WORDS
 from handlers.agent.memory.stage import (
     HOUSEHOLD,

@@ -16,7 +16,7 @@ class Role(IntEnum):
     """What somebody may do; a higher one may do all that a lower one may."""
 
     GUEST = 1
-    """Talk. Nothing of it is remembered, and nothing is done in the house."""
+    """Talk, and set timers. Nothing of it is remembered, and nothing else is done in the house."""
     USER = 2
     """Talk, have a memory of their own, act."""
     ADMIN = 3

@@ -113,8 +113,9 @@ class Response:
             text = await _to_its_end(doing)
         except MeadowlarkError as error:
             text = self._failed("The confirmed action", error)
-        if pending.forgets:
-            self._faculties.conversations.forget(self.request.conversation_id)
+        finally:
+            if pending.forgets:
+                self._faculties.conversations.forget(self.request.conversation_id)
         yield text
 
     async def _perform(self, match: Match) -> AsyncGenerator[AnswerPart, None]:

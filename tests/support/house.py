@@ -64,7 +64,7 @@ class Things:
             [
                 LocalTool(ToolSpec("weather", "Weather of a city.", NAMED), self.weather),
                 LocalTool(ToolSpec("broken", "Fails.", NAMED), self.broken),
-                LocalTool(ToolSpec("slow", "Takes long.", NAMED), self.slow),
+                LocalTool(ToolSpec("slow", "Takes long.", NAMED), self.slow, seconds=600),
                 LocalTool(ToolSpec("read_page", "Reads the page."), self.read_page, untrusted=True),
                 LocalTool(ToolSpec("time_of_tea", "When tea is.", NAMED), self.weather, role=Role.GUEST),
                 LocalTool(

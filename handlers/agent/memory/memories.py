@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -21,10 +21,11 @@ from babel.dates import format_date
 from handlers.agent.caller import Caller, Role
 from handlers.agent.conversations import Turn
 from handlers.agent.memory.background import FinishedTurn, Upkeep
+from handlers.agent.memory.forgetting import Forgetting, Forgotten
 from handlers.agent.memory.heuristics import describe
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.lexical import content_words, plain_words
+from handlers.agent.memory.mentions import mentions, telling_words
 from handlers.agent.memory.places import PrivatePlaces
 from handlers.agent.memory.porting import Imported, export_lines, import_file
 from handlers.agent.memory.recall import Recall
@@ -49,7 +50,6 @@ from handlers.agent.memory.stage import (
 from handlers.agent.memory.tense import asks_about_past
 from handlers.agent.stage import Request, place_of
 from handlers.errors import EngineError, RequestError
-from handlers.language import primary
 from handlers.workers import Workers
 
 _LOOKED_AT = 4
@@ -63,21 +63,6 @@ _PAGE = 500
 
 _LINES = 50
 """Of an export, read at a time."""
-
-_RETRY_SECONDS = 60.0
-"""After traces of what was forgotten could not be removed: the index server is away, or the disk is full."""
-
-_CLOSE_SECONDS = 10.0
-"""For a forgetting under way when the server stops; the next start finishes what is left of it."""
-
-_ENDINGS = frozenset({"s", "es", "n", "en", "ns", "er", "ar", "or"})
-"""What a word may have more or less than another and be the same: plurals and genitives."""
-
-_SHORTEST_STEM = 3
-
-_SHORTEST_SHARED = {"en": 3}
-"""Letters of a word by which an answer shows what it was taken from. In English the small words are known; in other
-languages they are told by their length."""
 
 IMPORTING = "import-"
 """Begins the names of folders with a file that is being imported, so that it never stays on disk."""
@@ -93,17 +78,6 @@ class RefusedError(MemoryStoreError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What a request to forget would remove: of which tenant, which notes."""
-
-    notes: Mapping[Tenant, Sequence[Note]]
-
-    @property
-    def count(self) -> int:
-        return sum(len(notes) for notes in self.notes.values())
 
 
 class Memories:
@@ -136,10 +110,7 @@ class Memories:
         self._workers = Workers("memory", threads=2)
         self._slow_workers = Workers("memory-slow")  # imports and the like, which nobody who speaks waits for
         self._last: OrderedDict[str, list[tuple[Tenant, str]]] = OrderedDict()
-        self._forgetting = asyncio.Lock()
-        self._unpurged: dict[Tenant, list[str]] = {}
-        self._tasks: set[asyncio.Task[int]] = set()
-        self._retrying: asyncio.Task[None] | None = None
+        self._forgetting = Forgetting(journal, index, embedder, upkeep)
 
     def readable(self, caller: Caller) -> list[Tenant]:
         """The memories that a caller may see, their own first. An unknown voice sees the household's, a guest none."""
@@ -290,7 +261,7 @@ class Memories:
         query = Query(subject, speaker=request.caller.user, room=request.caller.room)
         looked_at = limit * _LOOKED_AT
         found = await self._recall.recall(tenants, query, looked_at, _all_tokens(looked_at)) if tenants else []
-        notes = [recalled.note for recalled in found if _mentions(recalled.note, subject)][:limit]
+        notes = [recalled.note for recalled in found if mentions(recalled.note, subject)][:limit]
         self._note_last(place_of(request), notes)
         return notes
 
@@ -304,8 +275,8 @@ class Memories:
                 notes += await self.call(partial(self.journal.get, tenant, [note_id]))
         if not answer:
             return notes
-        said = _telling(answer, request.language)
-        shared = {note.id: len(said & _telling(note.content, request.language)) for note in notes}
+        said = telling_words(answer, request.language)
+        shared = {note.id: len(said & telling_words(note.content, request.language)) for note in notes}
         return sorted((note for note in notes if shared[note.id]), key=lambda note: -shared[note.id])
 
     async def mentioning(self, request: Request, subject: str) -> Forgotten:
@@ -331,10 +302,7 @@ class Memories:
 
         MemoryStoreError when a trace is left; it is then tried again until it is gone.
         """
-        task = asyncio.create_task(self._forget(forgotten))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await self._forgetting.forget(forgotten)
 
     def is_private(self, request: Request) -> bool:
         """Whether nothing is remembered where this is said."""
@@ -394,54 +362,11 @@ class Memories:
 
     async def close(self) -> None:
         """End the work in the background and let go of the files."""
-        async with contextlib.AsyncExitStack() as parts:
+        async with contextlib.AsyncExitStack() as parts:  # the last one first
             parts.push_async_callback(asyncio.to_thread, self.journal.close)
             for part in (self._slow_workers, self._workers, self._embedder, self._index, self._recall, self._upkeep):
                 parts.push_async_callback(part.close)
-            if self._retrying is not None:
-                self._retrying.cancel()
-                await asyncio.gather(self._retrying, return_exceptions=True)
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _forget(self, forgotten: Forgotten) -> int:
-        count = 0
-        async with self._forgetting:
-            try:
-                for tenant, notes in forgotten.notes.items():
-                    if notes:
-                        ids = [note.id for note in notes]
-                        await self._upkeep.drop_turns(tenant)  # or it would be learnt again
-                        count += await self.call(partial(self.journal.forget, tenant, ids))
-                        self._unpurged.setdefault(tenant, []).extend(ids)
-                await self._purge()
-            except MemoryStoreError:
-                if self._retrying is None or self._retrying.done():
-                    self._retrying = asyncio.create_task(self._purge_later())
-                raise
-        return count
-
-    async def _purge(self) -> None:
-        """Remove the traces of what was forgotten. The index is made anew before anything is taken out of it: an index
-        that still has too much is noticed and mended also after a restart, one with mere traces is not."""
-        space = self._embedder.space
-        for tenant, ids in list(self._unpurged.items()):
-            await self._index.purge(tenant, space)
-            await self._index.remove(tenant, space, ids)
-            del self._unpurged[tenant]
-        if await self._slowly(lambda: self.journal.purge_due):
-            await self._slowly(self.journal.purge)
-
-    async def _purge_later(self) -> None:
-        while True:
-            await asyncio.sleep(_RETRY_SECONDS)
-            async with self._forgetting:
-                with contextlib.suppress(MemoryStoreError):
-                    await self._purge()
-                    return
+            parts.push_async_callback(self._forgetting.close)
 
     def _new(self, text: str, source: Source, language: str) -> NewNote:
         text = text.strip()
@@ -460,7 +385,7 @@ class Memories:
             after = ""
             while page := self.journal.page(tenant, after=after, limit=_PAGE):
                 after = page[-1].id
-                notes += [note for note in page if _mentions(note, subject)] if subject else page
+                notes += [note for note in page if mentions(note, subject)] if subject else page
             return notes
 
         return await self._slowly(read)
@@ -486,28 +411,6 @@ def day(at: float | None, locale: Locale | str, style: str = "long") -> str:
 
 def _own(caller: Caller) -> Tenant | None:
     return Tenant(TenantKind.PERSON, caller.user) if caller.user else None
-
-
-def _mentions(note: Note, subject: str) -> bool:
-    """Whether a note, or what is known about it, has all the words of a subject."""
-    meaning = note.meaning
-    text = " ".join([note.content, *meaning.keywords, *meaning.tags, meaning.context, meaning.subject])
-    words = frozenset(plain_words(text))
-    wanted = content_words(subject) or plain_words(subject)
-    return bool(wanted) and all(any(_same_word(word, other) for other in words) for word in wanted)
-
-
-def _same_word(one: str, other: str) -> bool:
-    """Whether two words differ by an ending at most: 'bike' and 'bikes', but not 'ann' and 'anna'."""
-    short, long = sorted((one, other), key=len)
-    if short == long:
-        return True
-    return len(short) >= _SHORTEST_STEM and long.startswith(short) and long[len(short) :] in _ENDINGS
-
-
-def _telling(text: str, language: str) -> set[str]:
-    shortest = _SHORTEST_SHARED.get(primary(language), 4)
-    return {word for word in content_words(text) if len(word) >= shortest or word.isdigit()}
 
 
 def _checked(check: Callable[[], None]) -> None:

@@ -11,11 +11,12 @@ from babel import Locale
 from babel.dates import get_day_names, get_month_names
 
 Clock = tuple[str, int, int]
-"""A pattern with {H}, an hour, and maybe {M}, minutes; minutes to add; 1 or -1, whether {M} is after or before."""
+"""A pattern with {H}, an hour, and maybe {M}, minutes; minutes to add; 1 or -1, whether {M} is after or before. {H24}
+is an hour as a clock of 24 shows it: "7:30", in languages that have no AM and PM, is in the morning."""
 
-_GROUPS = {"{H}": r"(?P<h>\d{1,2})", "{M}": r"(?P<m>\d{1,2})", "{MM}": r"(?P<m>[0-5]\d)"}
+_GROUPS = {"{H}": r"(?P<h>\d{1,2})", "{H24}": r"(?P<h24>\d{1,2})", "{M}": r"(?P<m>\d{1,2})", "{MM}": r"(?P<m>[0-5]\d)"}
 
-_SIGN = re.compile(r"@\d{1,2}:\d\d[?!]?|[A-Z]+|[DW]\d+|M\d+-\d+")
+_SIGN = re.compile(r"@\d{1,2}:\d\d[?!~]?|[A-Z]+|[DW]\d+|M\d+-\d+")
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,12 @@ def _words(pattern: str) -> re.Pattern[str]:
 
 def _clock(found: re.Match[str], base: int, direction: int, flag: str = "") -> str:
     groups = found.groupdict()
-    hour, minutes = int(groups["h"]), base + direction * int(groups.get("m") or 0)
-    if not flag and len(groups["h"]) == 2 and groups["h"].startswith("0"):
+    said = groups.get("h") or groups["h24"]
+    hour, minutes = int(said), base + direction * int(groups.get("m") or 0)
+    if not flag and len(said) == 2 and said.startswith("0"):
         flag = "!"  # nobody writes 07:30 for the evening
+    elif "h24" in groups:
+        flag = "~"
     if hour > 24 or int(groups.get("m") or 0) > 59:
         return found[0]
     if minutes < 0 and hour in (0, 1):  # a quarter to one is before one, on either half of the day
@@ -165,9 +169,10 @@ _GERMAN = TimeWords(
         ("viertel {H}", -45, 1),
         ("{M}(?: minuten?)? nach {H}", 0, 1),
         ("{M}(?: minuten?)? vor {H}", 0, -1),
-        ("{H}[:.]{MM}(?::00)?", 0, 1),
-        ("{H} uhr(?: {M})?", 0, 1),
-        ("{H} {MM}", 0, 1),
+        ("{H24}[:.]{MM}(?::00)?", 0, 1),
+        ("{H24} uhr {M}", 0, 1),
+        ("{H} uhr", 0, 1),
+        ("{H24} {MM}", 0, 1),
     ],
     sure="um|gegen|ab",
     prepare={"(?:von )?montags? bis freitags?": "WEEKDAYS", "eine?(?= uhr)": "1", "(?<=um )eins|(?<=halb )eins": "1"},
@@ -208,8 +213,8 @@ _SWEDISH = TimeWords(
         ("(?:en )?kvart i {H}", -15, 1),
         ("{M}(?: minuter)? över {H}", 0, 1),
         ("{M}(?: minuter)? i {H}", 0, -1),
-        ("{H}[:.]{MM}(?::00)?", 0, 1),
-        ("{H} {MM}", 0, 1),
+        ("{H24}[:.]{MM}(?::00)?", 0, 1),
+        ("{H24} {MM}", 0, 1),
     ],
     sure="klockan|kl|vid",
     prepare={
@@ -249,8 +254,9 @@ _FRENCH = TimeWords(
         ("{H} (?:heures?|h) (?:et )?quart", 15, 1),
         ("{H} (?:heures?|h) moins (?:le )?quart", -15, 1),
         ("{H} (?:heures?|h) moins {M}", 0, -1),
+        ("{H24} h {MM}", 0, 1),
         ("{H} (?:heures?|h)(?: et)?(?: {M})?(?: minutes)?", 0, 1),
-        ("{H}[:.]{MM}(?::00)?", 0, 1),
+        ("{H24}[:.]{MM}(?::00)?", 0, 1),
     ],
     sure="à|vers",
     prepare={"(?:du )?lundi au vendredi": "WEEKDAYS", "une?(?= heures?)": "1"},
@@ -296,7 +302,8 @@ _SPANISH = TimeWords(
         ("{H} menos cuarto", -15, 1),
         ("{H} y {M}(?: minutos)?", 0, 1),
         ("{H} menos {M}", 0, -1),
-        ("{H}[:.]{MM}(?::00)?", 0, 1),
+        ("{H24}[:.]{MM}(?::00)?", 0, 1),
+        ("{H24} h(?:oras)? {MM}", 0, 1),
         ("{H} {MM}", 0, 1),
         ("{H} (?:en punto|horas)", 0, 1),
     ],

@@ -1,6 +1,6 @@
 """Times as people say them: "half past seven tomorrow", "every weekday at 7", "um halb acht", "a las siete y media".
 
-A text is rewritten by the table of its language into signs ('@7:30?' a time, 'AM', 'D1' tomorrow, 'W0' Monday…); only
+A text is rewritten by the table of its language into signs ('@7:30' a time, 'AM', 'D1' tomorrow, 'W0' Monday…); only
 where nothing but signs is left it is a time.
 """
 
@@ -30,7 +30,9 @@ _ARTICLES = frozenset(
 )
 """Behind a time at the beginning of a sentence they belong to what follows: "morgen um 8 den Müll"."""
 
-_CLOCK = re.compile(r"@(\d{1,2}):(\d\d)([?!]?)")
+_CLOCK = re.compile(r"@(\d{1,2}):(\d\d)([?!~]?)")
+"""Hour, minutes, and what is known of the half of the day: "!" that it is the one that the hour says, "~" that it
+probably is, "?" that even whether it is a time is not."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class FoundTime:
 
 def parse_time(text: str, language: str, now: datetime) -> When | None:
     """A text that is a time and nothing else. "7" is the next 7 o'clock; with a day, the morning's.
+    Where clocks have 24 hours, "7:30" is the morning's, too.
 
     `now` is the time on the wall; a zone that it has is left out.
     """
@@ -138,10 +141,13 @@ def _interpret(signs: list[str], now: datetime) -> When | None:
     if said.clock is None:
         if said.days is None and not said.weekdays and said.date is None and not said.part and not said.repeats:
             return None
-        hours, minutes, flag = [_DEFAULT_HOURS[said.part]], 0, "!"
+        hours, minutes, flag, either = [_DEFAULT_HOURS[said.part]], 0, "!", False
     else:
         hour, minutes, flag = said.clock
         hours = _hours(hour, flag, said.part)
+        either = len(hours) > 1
+        if flag == "~" and either and said.days != 0:  # "today at 7:30" may well be the evening
+            hours = [hour]
     if not hours:
         return None
     repeat = (said.weekdays or DAILY) if said.repeats else frozenset()
@@ -159,7 +165,7 @@ def _interpret(signs: list[str], now: datetime) -> When | None:
         at = next((candidate for candidate in times if candidate > now), times[-1])
     else:
         at = _usual(times)
-    return When(at, repeat, timed, either=len(hours) > 1, sure=sure)
+    return When(at, repeat, timed, either=either, sure=sure)
 
 
 def _sort(signs: list[str]) -> _Said | None:

@@ -45,16 +45,17 @@ class Arithmetic:
         if before is None:
             return None
         # The second percentage is one of the same whole, every other operation one of the result.
-        base = next((at + 1 for at, token in enumerate(before) if token.operator == "of"), 0)
+        base = next((at + 1 for at, token in enumerate(before) if token.operator in ("of", "off")), 0)
         percents = any(token.operator == "percent" for token in before[:base])
         of = (*phrases.words("of"), "of")[0]
         new = operators.split(rest)
         if percents and [token.operator for token in new] == ["", "percent"]:
-            return f"{rest} {of} {' '.join(token.said for token in before[base:])}"
+            return f"{rest} {' '.join(token.said for token in before[base - 1 :])}"
         starts = operators.pattern.match(rest)
         if starts and operators.names[starts[0].casefold().strip()] not in (
             "percent",
             "of",
+            "off",
             "square_root",
             "cube_root",
         ):

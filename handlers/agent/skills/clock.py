@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_time
 
-from handlers.agent.skills.places import zone_of
+from handlers.agent.skills.places import zone_of, zone_within
 from handlers.agent.skills.spoken_numbers import sentence_case
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
+
+_MOST_WORDS = 6
+"""Of a city and its country; what is longer is no place that anybody knows."""
 
 
 class Clock:
@@ -47,9 +51,23 @@ def _zone(match: Match, phrases: Phrases) -> ZoneInfo | None:
     place = match.slots.get("place")
     if not place:
         return None
-    for article in ("", *phrases.words("articles")):
-        if place.casefold().startswith(article):
-            zone = zone_of(place[len(article) :], match.language)
-            if zone is not None:
-                return zone
+    for name in _bare(place, phrases.words("articles")):
+        zone = zone_of(name, match.language)
+        if zone is not None:
+            return zone
+    words = place.replace(",", " ").split()
+    leads = [f"{word} " for word in phrases.words("prepositions")]
+    for at in range(1, min(len(words), _MOST_WORDS)):
+        city, country = " ".join(words[:at]), " ".join(words[at:])
+        for behind in _bare(country, leads):  # "Paris, France", "Valencia en España"
+            for name in _bare(behind, phrases.words("articles")):
+                zone = zone_within(city, name, match.language)
+                if zone is not None:
+                    return zone
     return None
+
+
+def _bare(text: str, leads: Sequence[str]) -> Iterator[str]:
+    """A text as it is, then without each of the words that may stand before it."""
+    yield text
+    yield from (text[len(lead) :] for lead in leads if text.casefold().startswith(lead))

@@ -2,7 +2,7 @@
 
 The names of months and weekdays and the ordinals come from the CLDR; the rest are word lists of the language: `today`,
 `tomorrow`, `after_tomorrow`, `yesterday`, `before_yesterday`, `this`, `next`, `in`, `from_now`, `ago`, `days`, `weeks`,
-`date_fillers` ('the', 'of', 'on'), and a list for each of `FEASTS`.
+`this_year`, `next_year`, `date_fillers` ('the', 'of', 'on'), `possessives` ("'s"), and a list for each of `FEASTS`.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ def parse_day(text: str, phrases: Phrases, today: date) -> date | None:
     """The day that a text names and nothing else, else None. A day without a year is the next one, today included;
     'Friday' is the coming one, 'next Friday' that of the week after this one."""
     words = _plain(text)
-    if not words:
-        return None
-    for parse in (_relative, _weekday, _counted, _feast, _dated):
-        found = parse(words, phrases, today)
-        if found is not None:
-            return found
+    endings = [ending for ending in phrases.words("possessives") if words.endswith(ending)]  # "tomorrow's"
+    for said in (words, *(words.removesuffix(ending) for ending in endings)):
+        for parse in (_relative, _weekday, _counted, _feast, _dated) if said else ():
+            found = parse(said, phrases, today)
+            if found is not None:
+                return found
     return None
 
 
@@ -123,7 +123,7 @@ def _counted(words: str, phrases: Phrases, today: date) -> date | None:
 
 
 def _feast(words: str, phrases: Phrases, today: date) -> date | None:
-    name, year = _split_year(words.split())
+    name, year = _split_year(words, phrases, today)
     bare = " ".join(_drop(name, phrases.words("date_fillers")))
     for feast, day_in in FEASTS.items():
         if {" ".join(name), bare} & set(phrases.words(feast)):
@@ -136,7 +136,8 @@ def _feast(words: str, phrases: Phrases, today: date) -> date | None:
 def _dated(words: str, phrases: Phrases, today: date) -> date | None:
     """'the 24th of December', 'December twenty-fourth 2027', '24 décembre'."""
     calendar = _calendar(phrases.language)
-    rest, year = _split_year(_drop(words.split(), (*phrases.words("date_fillers"), *calendar.weekdays)))
+    said, year = _split_year(words, phrases, today)
+    rest = _drop(said, (*phrases.words("date_fillers"), *calendar.weekdays))
     months = [word for word in rest if word in calendar.months]
     if len(months) != 1:
         return None
@@ -168,10 +169,16 @@ def _day_of_month(said: str, language: str) -> int | None:
     return round(number) if number is not None and number % 1 == 0 and 1 <= number <= 31 else None
 
 
-def _split_year(words: Sequence[str]) -> tuple[Sequence[str], int]:
-    if len(words) > 1 and re.fullmatch(r"(19|20|21)\d\d", words[-1]):
-        return words[:-1], int(words[-1])
-    return words, 0
+def _split_year(text: str, phrases: Phrases, today: date) -> tuple[Sequence[str], int]:
+    """The words before a year, or around "this year"; and the year, 0 where none was said."""
+    for name, year in (("this_year", today.year), ("next_year", today.year + 1)):
+        for words in phrases.words(name):
+            if rest := _without(text, words):
+                return rest.split(), year
+    spoken = text.split()
+    if len(spoken) > 1 and re.fullmatch(r"(19|20|21)\d\d", spoken[-1]):
+        return spoken[:-1], int(spoken[-1])
+    return spoken, 0
 
 
 def _without(words: str, word: str) -> str:

@@ -9,7 +9,8 @@ from itertools import groupby
 
 from babel import Locale
 
-from handlers.agent.memory.memories import Forgotten, Memories, RefusedError, day
+from handlers.agent.memory.forgetting import Forgotten
+from handlers.agent.memory.memories import Memories, RefusedError, day
 from handlers.agent.memory.stage import MemoryStoreError, Note, Origin
 from handlers.agent.safety.confirm import Pending
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply

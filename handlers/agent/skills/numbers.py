@@ -2,7 +2,8 @@
 
 `parse_number(text, language)` reads a text that is one number and nothing else. `find_numbers(text, language)` finds
 those in a text. Both know digits with the language's separators, words up to the millions, decimals ("three point
-five"), fractions ("half", "three quarters", "two and a half") and a minus; a language without a table has digits only.
+five"), fractions ("half", "three quarters", "two and a half", "3/4") and a minus; a language
+without a table has digits only.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ _LONGEST = 10
 """Words of one number: "minus three hundred and forty five thousand and two point five" is as long as anybody goes."""
 
 _DIGITS = re.compile(r"\d+(?:[.,]\d+)*")
-_TOKEN = re.compile(r"(?<![\w.,])[-−](?=\d)|\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|[½¼¾⅓⅔]")
+_SLASHED = re.compile(r"(\d{1,3})[/⁄]([1-9]\d{0,2})")
+"""'3/4', as it is written."""
+_TOKEN = re.compile(
+    rf"(?<![\w.,])[-−](?=\d)|(?<![/\d.,]){_SLASHED.pattern}(?![/⁄\d])|\d+(?:[.,]\d+)*|[^\W\d_]+(?:['’][^\W\d_]+)?|[½¼¾⅓⅔]"
+)
 _SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?![\d])(?:,\d+)?")
 """'10 000' in the languages that group with a space."""
 _SIGNS = {"½": 1 / 2, "¼": 1 / 4, "¾": 3 / 4, "⅓": 1 / 3, "⅔": 2 / 3}
@@ -117,9 +122,10 @@ def _number(tokens: tuple[str, ...], primary: str) -> float | None:
             whole, part = _decimal(tokens[:at], words, primary), _fraction(tokens[at + 1 :], words, primary)
             if whole is not None and part is not None and part < 1:
                 return whole + part
-    if len(tokens) == 2 and tokens[1] in _SIGNS:
+    part = _written_fraction(tokens[1]) if len(tokens) == 2 else None
+    if part is not None and part < 1:
         whole = _decimal(tokens[:1], words, primary)
-        return None if whole is None else whole + _SIGNS[tokens[1]]
+        return None if whole is None else whole + part
     return None
 
 
@@ -170,8 +176,8 @@ def _whole(tokens: tuple[str, ...], words: NumberWords, primary: str) -> float |
 
 def _fraction(tokens: tuple[str, ...], words: NumberWords, primary: str) -> float | None:
     """'half', 'a quarter', 'three quarters'."""
-    if len(tokens) == 1 and tokens[0] in _SIGNS:
-        return _SIGNS[tokens[0]]
+    if len(tokens) == 1 and (written := _written_fraction(tokens[0])) is not None:
+        return written
     part = words.fractions.get(tokens[-1])
     if part is None:
         return None
@@ -179,6 +185,12 @@ def _fraction(tokens: tuple[str, ...], words: NumberWords, primary: str) -> floa
         return part
     count = _whole(tokens[:-1], words, primary)
     return None if count is None else count * part
+
+
+def _written_fraction(token: str) -> float | None:
+    """'¾', '3/4'."""
+    slashed = _SLASHED.fullmatch(token)
+    return int(slashed[1]) / int(slashed[2]) if slashed else _SIGNS.get(token)
 
 
 def _digits(token: str, group: str) -> float | None:

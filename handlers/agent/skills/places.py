@@ -61,6 +61,9 @@ _CITIES = {
     "Africa/Casablanca": "Marrakesh|Marrakech|Marrakesch",
 }
 
+_AMERICA = ("USA", "US", "America", "Amerika", "Amérique", "États-Unis", "EE.UU.", "EEUU", "EUA")
+"""What the United States are called beside their name."""
+
 _MAIN_ZONES = {
     # Countries with several zones, of which nearly everybody lives in one.
     "AR": "America/Argentina/Buenos_Aires",
@@ -82,6 +85,29 @@ def zone_of(place: str, language: str) -> ZoneInfo | None:
     """The time zone of a city, or of a country that has one; None when nobody can tell."""
     name = _zones(language).get(_key(place))
     return ZoneInfo(name) if name else None
+
+
+def zone_within(city: str, country: str, language: str) -> ZoneInfo | None:
+    """The time zone of a city that is in this country (or in a land with the same time: "Edinburgh, Scotland"), else
+    None: Paris in Texas is not the one that `zone_of` knows."""
+    zone, other = (_zones(language).get(_key(name)) for name in (city, country))
+    if zone is None:
+        return None
+    main, others = (_canonical(name) if name else None for name in (zone, other))
+    territory = get_global("zone_territories").get(main)
+    return ZoneInfo(zone) if main == others or territory in _territories(language).get(_key(country), ()) else None
+
+
+def _canonical(zone: str) -> str:
+    """The name by which the CLDR knows a zone."""
+    return str(get_global("zone_aliases").get(zone, zone))
+
+
+@lru_cache(maxsize=16)
+def _territories(language: str) -> Mapping[str, tuple[str, ...]]:
+    """Codes of countries by the plain form of their names."""
+    named = {_key(name): (code,) for code, name in Locale.parse(language, sep="-").territories.items()}
+    return {**named, **{_key(name): ("US",) for name in _AMERICA}}
 
 
 @lru_cache(maxsize=16)

@@ -117,12 +117,14 @@ class ScheduleSkill:
         match match.intent:
             case "TimerSet":
                 return bool(_new_timers(match, phrases))
+            case "TimerLeft" if "timer_about" in slots:
+                return any(_named(timer, slots["timer_about"], phrases) for timer in self._schedule.entries(Kind.TIMER))
             case "TimerAdd" | "TimerRemove":
-                if parse_duration(slots.get("timer_time", ""), language) is None:
+                if _change(match, phrases) is None:
                     return False
             case "AlarmSet":
-                return self._alarm_time(slots.get("alarm_time", ""), language) is not None
-            case "AlarmCancel" if "alarm_time" in slots:
+                return self._alarm_time(_alarm_words(match), language) is not None
+            case "AlarmCancel" | "AlarmList" if "alarm_time" in slots:
                 return self._alarm_time(slots["alarm_time"], language) is not None
             case "ReminderSet":
                 said = slots.get("reminder_what", "")
@@ -173,7 +175,7 @@ class ScheduleSkill:
         return Reply(phrases.say("TimerHowLong"))
 
     async def _tell_left(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        name = match.slots.get("timer_name", "")
+        name = match.slots.get("timer_name") or match.slots.get("timer_about", "")
         found = self._timers(name, occasion, phrases)
         if not found:
             return Reply(phrases.say("TimerNoneNamed", name=name) if name else phrases.say("TimerNone"))
@@ -223,7 +225,7 @@ class ScheduleSkill:
         return await self._choose_timer(match, occasion, phrases, resume, lambda timer: timer.remaining is not None)
 
     async def _extend_timer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        seconds = parse_duration(match.slots.get("timer_time", ""), match.language) or 0.0
+        seconds = _change(match, phrases) or 0.0
         if match.intent == "TimerRemove":
             seconds = -seconds
 
@@ -277,7 +279,7 @@ class ScheduleSkill:
         return []
 
     async def _set_alarm(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        return await self._set_alarm_for(match.slots["alarm_time"], occasion, phrases)
+        return await self._set_alarm_for(_alarm_words(match), occasion, phrases)
 
     async def _set_alarm_for(self, said: str, occasion: Occasion, phrases: Phrases) -> Reply:
         when = self._alarm_time(said, phrases.language)
@@ -411,10 +413,13 @@ class ScheduleSkill:
         return Reply(phrases.say(f"{kind.capitalize()}sCancelled", count=len(found)))
 
     async def _answer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        asked = self._asked.pop(_place(occasion), None)
-        said = match.slots["timer_name"]
+        """Only the place that was asked can answer, and `accepts` does not know where a sentence was said: elsewhere it
+        answers nothing, and a question that it does not fit stays open."""
+        place, said = _place(occasion), match.slots["timer_name"]
+        asked = self._asked.get(place)
         if asked is None or asked.expires <= time.monotonic() or not asked.understands(said):
             return Reply(phrases.say("ScheduleNoQuestion"))
+        del self._asked[place]
         return await asked.finish(said, occasion, phrases)
 
     async def _stop(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
@@ -476,6 +481,22 @@ def _new_timers(match: Match, phrases: Phrases) -> list[_NewTimer]:
     if any(len(name.split()) > _NAME_WORDS or re.search(r"\d", name) for name in names):
         return []
     return [_NewTimer(duration.seconds, name) for duration, name in zip(found, names, strict=True)]
+
+
+def _change(match: Match, phrases: Phrases) -> float | None:
+    """Seconds of "5 minutes"; in a place that wants it, of "5 more minutes" and not without the "more"."""
+    if "timer_more" not in match.slots:
+        return parse_duration(match.slots.get("timer_time", ""), match.language)
+    words = "|".join(map(re.escape, phrases.words("more")))
+    said, found = re.subn(rf"(?<!\w)(?:{words})(?!\w)", " ", match.slots["timer_more"], flags=re.IGNORECASE)
+    if not found:
+        return None
+    return parse_duration(said, match.language) or parse_duration(f"1 {said.strip()}", match.language)
+
+
+def _alarm_words(match: Match) -> str:
+    """The time and the day of "a 9 a.m. alarm for Saturday", which stand in two places."""
+    return f"{match.slots.get('alarm_time', '')} {match.slots.get('alarm_day', '')}".strip()
 
 
 def _bare(text: str, phrases: Phrases) -> str:

@@ -29,9 +29,9 @@ class Sentences:
     tag: str
     intents: Intents
     trailing: re.Pattern[str]
-    """Skip words at the end. hassil leaves them in a place {…} that ends a sentence."""
+    """Words that open a sentence, and skip words at its end. hassil leaves these in a place {…} that ends it."""
     anywhere: re.Pattern[str]
-    """Skip words. hassil leaves them before such a place, too."""
+    """Words that open a sentence, and skip words. hassil leaves these before such a place, too."""
 
 
 def read_folder(folder: Path) -> dict[str, object]:
@@ -82,13 +82,27 @@ def sentences_of(tag: str, content: Mapping[str, object], owned: Container[str] 
     intents = Intents.from_dict(dict(content))
     if owned is not None:
         intents.intents = {name: intent for name, intent in intents.intents.items() if name in owned}
-    words = "|".join(sorted((re.escape(word) for word in intents.skip_words), key=len, reverse=True)) or "(?!)"
+    words = _any_of(intents.skip_words)
+    opening = _opening(content)
     return Sentences(
         tag,
         intents,
-        re.compile(rf"(?:\s+(?:{words}))+\s*$", re.IGNORECASE),
-        re.compile(rf"(?<!\w)(?:{words})(?!\w)", re.IGNORECASE),
+        re.compile(rf"{opening}|(?:\s+(?:{words}))+\s*$", re.IGNORECASE),
+        re.compile(rf"{opening}|(?<!\w)(?:{words})(?!\w)", re.IGNORECASE),
     )
+
+
+def _opening(content: Mapping[str, object]) -> str:
+    """A pattern of "hey", "okay" and "and so" before what is meant. A link takes two words behind it: "and how?" is a
+    question of its own."""
+    lists = _mapping(content, "openings")
+    calls, links = (_any_of([str(word) for word in _sequence(lists.get(name))]) for name in ("calls", "links"))
+    return rf"\A[\s¿¡]*(?:(?:{calls})(?!\w)\s*|(?:{links})(?!\w)\s*(?=\S+\s+\S))+"
+
+
+def _any_of(words: Sequence[str]) -> str:
+    """A pattern of any of the words, the longest first; one that finds nothing where there are none."""
+    return "|".join(sorted((re.escape(word) for word in words), key=len, reverse=True)) or "(?!)"
 
 
 def follow_ups_of(tag: str, content: Mapping[str, object]) -> Intents | None:
@@ -121,6 +135,10 @@ def phrase_books(
     for book in books.values():
         book.fallback = books.get("en")
     return books
+
+
+def _sequence(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else ()
 
 
 def _mapping(content: Mapping[str, object], key: str) -> dict[str, object]:

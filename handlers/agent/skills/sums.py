@@ -22,6 +22,7 @@ _OPERATORS = (
     "divided",
     "percent",
     "of",
+    "off",
     "power",
     "squared",
     "cubed",
@@ -149,8 +150,14 @@ class Sum:
 
     def _product(self) -> float:
         value = self._power()
-        while operator := self._take("times", "divided", "of"):
+        while operator := self._take("times", "divided", "of", "off"):
+            is_share = self.at > 1 and self.tokens[self.at - 2].operator == "percent"
             operand = self._power()
+            if operator == "off":
+                if not is_share:
+                    raise ValueError("only percents are taken off")
+                value = operand * (1 - value)
+                continue
             if operator == "divided" and operand == 0:
                 raise SumError("DividedByZero")
             value = value / operand if operator == "divided" else value * operand

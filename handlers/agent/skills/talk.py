@@ -11,6 +11,9 @@ _STEPS = {"small": 5, "": 10, "large": 25}
 _TENTHS = 10
 """Up to here a level without "percent" is one of ten, as on other speakers: "volume five"."""
 
+_QUIETEST = 10
+"""Percent of full that "minimum" means: still heard. Silence is asked for by "zero"."""
+
 
 class Talk:
     """Answers that are the same whatever happens."""
@@ -55,12 +58,18 @@ class Volume:
 
 
 def _percent(match: Match, phrases: Phrases) -> int | None:
-    """The level that was asked for, None when it is not one."""
+    """The level that was asked for, None when it is not one. A sentence without a place for it is "full volume"."""
     said = match.slots.get("level", "").casefold()
+    if "level" not in match.slots or said in phrases.words("loudest"):
+        return 100
+    if said in phrases.words("quietest"):
+        return _QUIETEST
     level = said
     for word in ("%", *phrases.words("percent")):
         level = level.removesuffix(word.casefold()).rstrip()
     value = parse_number(level, match.language)
+    if value is not None and 0 < value < 1 and level.isalpha():  # "half"
+        value, level = value * 100, ""
     if value is None or not 0 <= value <= 100 or not value.is_integer():
         return None
     return round(value) * (10 if level == said and value <= _TENTHS else 1)

@@ -145,8 +145,11 @@ def _next_part(words: Sequence[str], at: int, names: Mapping[str, str], phrases:
         value = 1.0 if number in phrases.words("one") else parse_number(number, phrases.language)
         if value is None:
             continue
-        for end in range(min(len(words), middle + 4), middle, -1):
-            unit = names.get(" ".join(words[middle:end]))
+        start = middle
+        for name in ("of", "one") if value < 1 else ():  # "three quarters of a cup"
+            start += start < len(words) and words[start] in phrases.words(name)
+        for end in range(min(len(words), start + 4), start, -1):
+            unit = names.get(" ".join(words[start:end]))
             if unit is not None:
                 return Part(value, unit), end
     return None

@@ -87,3 +87,28 @@ def test_nothing_happens_to_a_conversation_that_is_not_there() -> None:
     memory.interrupt("cellar")
     memory.report("cellar", 1.0)
     assert len(memory) == 0
+
+
+@pytest.mark.parametrize(("played", "kept"), [(1.2, None), (2.4, "They also fly."), (9.0, "They also fly. Some swim.")])
+def test_a_sentence_that_only_filled_the_time_is_not_kept(played: float, kept: str | None) -> None:
+    sounds = playback(0.0, complete=False)
+    sounds.aside = SENTENCES[0]
+    memory = conversations(sounds)
+    memory.report("kitchen", played)
+    last = memory.history("kitchen")[-1]
+    assert last.answer == ("Hi." if kept is None else kept)
+
+
+def test_a_sentence_like_the_one_that_filled_the_time_is_kept_elsewhere() -> None:
+    sounds = playback(60.0)
+    sounds.aside = SENTENCES[1]
+    assert sounds.heard(9.0) == " ".join(SENTENCES)
+
+
+def test_a_conversation_can_be_forgotten() -> None:
+    memory = conversations(None)
+    memory.add("hall", Turn("Hello", "Hi."))
+    memory.forget("kitchen")
+    memory.forget("nobody's")
+    assert memory.history("kitchen") == []
+    assert len(memory.history("hall")) == 1

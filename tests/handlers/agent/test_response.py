@@ -835,6 +835,17 @@ async def test_the_memory_rests_while_anybody_is_attended_to(house_of: OpenHouse
         await house.ollama.until(chats=2)
 
 
+# Warm-up
+
+
+async def test_a_warm_up_reads_what_the_first_turn_begins_with(house: House) -> None:
+    await house.agent.warm_up()
+    await house.turn(QUESTION, Caller())
+    warm_up, turn = house.ollama.chats
+    assert warm_up["messages"][0] == turn["messages"][0]
+    assert warm_up["tools"] == turn["tools"]
+
+
 # Personas and volumes
 
 

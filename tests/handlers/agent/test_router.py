@@ -12,12 +12,14 @@ from handlers.agent.conversations import Turn
 from handlers.agent.router import SURE, Kind, Route, Router
 from handlers.agent.schedule.entry import Entry, Heard
 from handlers.agent.schedule.schedule import Schedule
-from handlers.agent.skills import Skills
+from handlers.agent.skills import Skills, locale_of
 from handlers.agent.skills.memory import MemorySkill
 from handlers.agent.skills.schedule import ScheduleSkill
+from handlers.agent.skills.stage import Occasion
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import Request
 from tests.handlers.agent.skills import test_english
+from tests.support.skills import NOW
 
 
 async def _nobody(due: Entry) -> Heard:
@@ -104,6 +106,23 @@ def test_yes_and_no_are_for_a_skill_only_when_an_action_waits(router: Router, te
     assert said(router, text, asked, confirming=True).kind is Kind.FAST
 
 
+@pytest.mark.parametrize(
+    ("tag", "yes", "no"),
+    [
+        ("en-GB", "Yes, please.", "No."),
+        ("de", "Ja, bitte.", "Nein."),
+        ("fr", "Oui.", "Non merci."),
+        ("es", "Sí.", "No."),
+        ("sv", "Ja tack.", "Nej."),
+    ],
+)
+def test_every_language_can_say_yes_and_no(router: Router, tag: str, yes: str, no: str) -> None:
+    for text, intent in ((yes, "Yes"), (no, "No")):
+        match = said(router, text, tag=tag, confirming=True).match
+        assert match is not None, text
+        assert match.intent == intent
+
+
 @pytest.mark.parametrize("text", ["Yes, but what does it delete?", "Why?", "What time is it?", "Yes, delete the other"])
 def test_what_is_no_clear_yes_is_none(router: Router, text: str) -> None:
     route = said(router, text, confirming=True)
@@ -136,6 +155,20 @@ def test_the_question_of_a_skill_is_none_of_the_model(router: Router, skills: Sk
 def test_only_the_last_answer_counts(router: Router) -> None:
     asked, told = Turn("Let us play.", "Which word?"), Turn("Stop", "Okay.")
     assert said(router, "Time.", asked, told).kind is Kind.FAST
+
+
+async def test_a_bare_answer_is_one_only_where_a_skill_has_asked(router: Router, skills: Skills) -> None:
+    asking = skills.match("Set a timer", "en")
+    assert asking is not None
+    asked = await skills.perform(asking, Occasion(Request("Set a timer", "en", "kitchen"), [], NOW, locale_of("en")))
+    assert asked.text.endswith("?")
+    here = Turn("Set a timer", asked.text, match=asking)
+    answer = said(router, "Ten minutes.", here)
+    assert (answer.kind, answer.confidence) == (Kind.FAST, 1.0)
+    elsewhere = said(router, "Ten minutes.")
+    assert elsewhere.kind is Kind.THINK
+    later = said(router, "Ten minutes.", here, Turn("What is the best tea?", "Which one do you mean?"))
+    assert later.kind is Kind.THINK
 
 
 # Follow-ups

@@ -15,9 +15,10 @@ import pytest
 from handlers.agent.agent import Agent
 from handlers.agent.caller import Caller, Role
 from handlers.agent.memory.background import Pace, Upkeep
+from handlers.agent.memory.forgetting import Forgotten
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.memories import Forgotten, Memories
+from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.numpy_index import NumpyIndex
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
@@ -401,7 +402,7 @@ class Stubborn(NumpyIndex):
 
 
 async def test_a_trace_that_stays_is_said_and_removed_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handlers.agent.memory.memories._RETRY_SECONDS", 0.05)
+    monkeypatch.setattr("handlers.agent.memory.forgetting._RETRY_SECONDS", 0.05)
     index = Stubborn()
     async with opened(tmp_path, make=lambda: index) as (memories, upkeep):
         note = await memories.add(ANNA, "Julia likes tulips.", API)
