@@ -107,11 +107,14 @@ async def open_memories(
     memory, called = settings.memory, names(settings.access.users)
     if not memory.enabled:
         return None, "switched off (agent.memory.enabled)"
+    embedder: Embedder | None = None
     try:
         private = await asyncio.to_thread(PrivatePlaces, folder / "private.json")
         embedder = await _load_embedder(memory, store, progress)
         journal, index = await asyncio.to_thread(_open_journal, memory, folder)
     except MeadowlarkError as error:
+        if embedder is not None:
+            await embedder.close()
         _LOGGER.error("There is no memory: %s", error)
         return None, str(error)
     recall = Recall(journal, index, embedder, memory.recall, called)
