@@ -28,7 +28,7 @@ class Calendar:
         today = occasion.now.date()
         if match.intent == "GetDate":
             return Reply(phrases.say("GetDate", date=_date(today, occasion, phrases)))
-        said = match.slots["day"]
+        said = _without_possessive(match.slots["day"], phrases)
         name = sentence_case(said)
         day = parse_day(said, phrases, today) or today
         distance = (day - today).days
@@ -40,6 +40,15 @@ class Calendar:
         if distance < 0:
             return Reply(phrases.say("DayHasPassed", day=name, count=-distance))
         return Reply(phrases.say("GetDaysUntil", day=said, count=distance))
+
+
+def _without_possessive(said: str, phrases: Phrases) -> str:
+    """'Friday' of "Friday's date", where that is a day too; not of "Valentine's"."""
+    for ending in phrases.words("possessives"):
+        day = said.replace("’", "'").removesuffix(ending)
+        if day != said and parse_day(day, phrases, _SOME_DAY) is not None:
+            return day
+    return said
 
 
 def _date(day: date, occasion: Occasion, phrases: Phrases) -> str:

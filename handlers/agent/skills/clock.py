@@ -32,18 +32,21 @@ class Clock:
         hour = int("".join(char for char in time[:2] if char.isdigit()))
         if match.intent == "GetTime":
             return Reply(phrases.say("GetTime", time=time, count=hour))
-        where = sentence_case(_where(match))
+        where = sentence_case(_where(match, phrases))
         if now.date() == occasion.now.date():
             return Reply(phrases.say("GetTimeThere", where=where, time=time, count=hour))
         weekday = format_date(now, "EEEE", locale=occasion.locale)
         return Reply(phrases.say("GetTimeThereOtherDay", where=where, time=time, weekday=weekday, count=hour))
 
 
-def _where(match: Match) -> str:
-    """The place with its preposition, as it was said: 'au Japon', 'in Tokyo'."""
+def _where(match: Match, phrases: Phrases) -> str:
+    """The place with its preposition, as it was said: 'au Japon', 'in Tokyo'; the usual one for "Tokyo time"."""
     start, end = match.spans["place"]
     place = match.sentence[start:end]
-    preposition = match.sentence[:start].split()[-1:]
+    known = phrases.words("prepositions")
+    preposition = match.sentence[:start].casefold().split()[-1:]
+    if not set(preposition) & set(known):
+        preposition = list(known[:1])
     return " ".join([*preposition, place if any(char.isupper() for char in place) else place.title()])
 
 

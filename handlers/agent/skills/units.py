@@ -59,7 +59,7 @@ class Units:
         if not is_sayable(value):
             return Reply(phrases.say("CalculateTooLarge"))
         value, exact = _rounded(value, wanted)
-        amount = " ".join(_amount(part.value, part.unit, locale) for part in parts)
+        amount = " ".join(_amount(_said(part.value), part.unit, locale) for part in parts)
         answer = phrases.say(
             "ConvertUnits" if exact else "ConvertUnitsAbout", amount=amount, result=_amount(value, wanted, locale)
         )
@@ -160,6 +160,11 @@ def _rounded(value: float, unit: str) -> tuple[float, bool]:
     digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 or unit.startswith("temperature") else 2
     short = round(value, digits) if abs(value) >= 1 or value == 0 else float(f"{value:.2g}")
     return short, abs(short - value) <= 1e-9 * max(1.0, abs(value))
+
+
+def _said(value: float) -> float:
+    """An amount that was asked about, without the endless digits of a third."""
+    return value if abs(value) < 0.1 or abs(value - round(value, 4)) < 1e-9 else round(value, 2)
 
 
 def _amount(value: float, unit: str, locale: Locale, length: Literal["long", "short"] = "long") -> str:
