@@ -22,7 +22,7 @@ from bench.agent_run import Result, opened
 from bench.agent_set import OWN, CaseSet, load_sets
 from bench.command import exit_code
 from bench.document import about_machine, write_json
-from handlers.agent.locality import is_local
+from handlers.agent.llm.locality import is_local
 from handlers.agent.stage import AgentSettings
 from handlers.errors import SettingsError
 from handlers.models.store import ModelStore

@@ -188,7 +188,7 @@ def _case_set(path: Path, loader: yaml.SafeLoader, root: yaml.Node | None) -> Ca
     if isinstance(root, yaml.SequenceNode):
         return CaseSet(list(_cases(path, loader, root)))
     if not isinstance(root, yaml.MappingNode):
-        raise SettingsError(_at(path, root and root.start_mark, shape))
+        raise SettingsError(_at(path, None if root is None else root.start_mark, shape))
     tools: object = {}
     cases: list[Case] = []
     for key, node in root.value:

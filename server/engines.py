@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from handlers.agent.agent import Agent
+from handlers.agent.llm.thinker import ModelStatus
 from handlers.agent.skills import Skills
-from handlers.agent.thinker import ModelStatus
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.smart_turn import SmartTurn, load_smart_turn

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from handlers.agent.agent import Agent, local_now
 from handlers.agent.caller import names
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.background import Upkeep
 from handlers.agent.memory.index import SearchIndex, open_index
 from handlers.agent.memory.journal import Journal
@@ -28,7 +29,6 @@ from handlers.agent.skills.schedule import ScheduleSkill
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.skills.tools import skill_tools
 from handlers.agent.stage import AgentSettings, LanguageModel
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.sources import open_sources
 from handlers.agent.tools.stage import ToolSource
 from handlers.agent.tools.toolbox import Toolbox
@@ -126,8 +126,8 @@ async def open_memories(
 
 def load_models(settings: AgentSettings, store: ModelStore, progress: ModelProgress) -> list[LanguageModel]:
     """The language models in the order in which they are asked. Blocks while the built-in one is loaded."""
-    from handlers.agent.endpoint import EndpointModel
-    from handlers.agent.ollama import OllamaModel
+    from handlers.agent.llm.endpoint import EndpointModel
+    from handlers.agent.llm.ollama import OllamaModel
 
     names = settings.order or ["ollama", *(endpoint.title for endpoint in settings.endpoints), "builtin"]
     models: list[LanguageModel] = []
@@ -145,7 +145,7 @@ def _load_builtin(settings: AgentSettings, store: ModelStore, progress: ModelPro
     if not settings.builtin.model:
         return []
     try:
-        from handlers.agent.builtin import BuiltinModel
+        from handlers.agent.llm.builtin import BuiltinModel
     except EngineError as error:  # other models and the local skills answer without it
         _LOGGER.warning("%s", error)
         return []

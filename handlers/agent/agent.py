@@ -9,6 +9,7 @@ from datetime import datetime
 
 from handlers.agent.conversations import Conversations
 from handlers.agent.faculties import Faculties
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
 from handlers.agent.prompt import build_messages
 from handlers.agent.response import Response
@@ -17,7 +18,6 @@ from handlers.agent.safety.audit import Audit
 from handlers.agent.safety.confirm import Confirmations
 from handlers.agent.skills import Skills
 from handlers.agent.stage import AgentSettings, Request, place_of
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.timeline import Timeline
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.agent.conversations import Conversations
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
 from handlers.agent.router import Router
 from handlers.agent.safety.audit import Audit
 from handlers.agent.safety.confirm import Confirmations
 from handlers.agent.skills import Skills
 from handlers.agent.stage import AgentSettings, Generation
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.toolbox import Toolbox
 
 

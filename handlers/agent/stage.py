@@ -10,9 +10,9 @@ from typing import Literal, Protocol, Self
 from pydantic import Field, model_validator
 
 from handlers.agent.caller import ANYBODY, AccessSettings, Caller
-from handlers.agent.locality import check_local, require_local
+from handlers.agent.llm.locality import check_local, require_local
+from handlers.agent.llm.settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
 from handlers.agent.memory.settings import MemorySettings
-from handlers.agent.model_settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
 from handlers.agent.profiles import Length, Profile, ProfileSettings, choose_profile
 from handlers.agent.safety.audit import AuditSettings
 from handlers.agent.tools.settings import ToolSettings

@@ -14,10 +14,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Origin, Source, Tenant, TenantKind
 from handlers.agent.stage import AgentSettings
-from handlers.agent.thinker import Thinker
 from handlers.models.store import ModelStore
 from server.household import open_memories
 from server.http import HttpServer, Status

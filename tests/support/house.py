@@ -12,11 +12,12 @@ from typing import Any
 
 from handlers.agent.agent import Agent
 from handlers.agent.caller import Caller, Role
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import OllamaSettings
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.background import Pace, Upkeep
 from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Note, Origin, Source, Tenant
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.ollama import OllamaModel
 from handlers.agent.response import Response
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
@@ -24,7 +25,6 @@ from handlers.agent.skills.memory import MemorySkill
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, AnswerPart, Request
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.local import LocalTool, LocalTools
 from handlers.agent.tools.stage import Arguments, ToolError, ToolFinished, ToolSpec
 from handlers.agent.tools.toolbox import Toolbox

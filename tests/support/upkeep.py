@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import HttpUrl
 
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import OllamaSettings
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.stage import HOUSEHOLD, Meaning, NewNote, Note, Origin, Source, Tenant
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.ollama import OllamaModel
 from tests.support.ollama import FakeOllama
 
 NAMES = {"anna": "Anna", "tom": "Tom"}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
+from handlers.agent.llm.errors import AnswerError
 from handlers.agent.memory.distil import MOST_TURNS, FinishedTurn, by_patterns, distil
 from handlers.agent.memory.evolve import (
     MOST_SHOWN,
@@ -37,7 +38,6 @@ from handlers.agent.memory.stage import (
     Vector,
     Vectors,
 )
-from handlers.agent.model_errors import AnswerError
 from handlers.agent.stage import LanguageModel
 from handlers.errors import DeadlineError, EngineError, MeadowlarkError
 from handlers.workers import Workers

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from handlers.agent.llm.errors import AnswerError
 from handlers.agent.memory.heuristics import (
     describe,
     find_fact,
@@ -22,7 +23,6 @@ from handlers.agent.memory.prompts import distil_messages, distil_schema, shown_
 from handlers.agent.memory.secrets import find_secret
 from handlers.agent.memory.stage import Meaning, NewNote, Origin, Source
 from handlers.agent.memory.structured import ask
-from handlers.agent.model_errors import AnswerError
 from handlers.agent.stage import LanguageModel
 
 MOST_TURNS = 6

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from handlers.agent.model_errors import AnswerError
+from handlers.agent.llm.errors import AnswerError
 from handlers.agent.stage import Generation, LanguageModel, Message
 from handlers.errors import DeadlineError
 

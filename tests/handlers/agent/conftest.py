@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from handlers.agent.builtin import BuiltinModel
-from handlers.agent.model_settings import BuiltinSettings
+from handlers.agent.llm.builtin import BuiltinModel
+from handlers.agent.llm.settings import BuiltinSettings
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
 from tests.support.ollama import FakeOllama

@@ -13,17 +13,17 @@ import pytest
 from pydantic import HttpUrl
 
 from handlers.agent.agent import Agent
-from handlers.agent.builtin import BuiltinModel
 from handlers.agent.caller import ANYBODY, Caller
 from handlers.agent.conversations import Conversations, Turn
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.ollama import OllamaModel
+from handlers.agent.llm.builtin import BuiltinModel
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import OllamaSettings
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
 from handlers.agent.skills.stage import Skill
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, AnswerPart, LanguageModel, Request
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.stage import ToolSource
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.timeline import Mark, Timeline

@@ -15,12 +15,12 @@ from wyoming.handle import Handled
 from handlers.agent.agent import Agent
 from handlers.agent.caller import Caller
 from handlers.agent.handler import AgentHandler
-from handlers.agent.ollama import OllamaModel
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.local import LocalTool, LocalTools
 from handlers.agent.tools.stage import Arguments, ToolSpec
 from handlers.agent.tools.toolbox import Toolbox

@@ -13,12 +13,12 @@ import pytest
 
 from handlers.agent.agent import Agent
 from handlers.agent.caller import Caller
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.stage import HOUSEHOLD, Tenant, TenantKind
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, Filler, Request, Volume
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.timeline import Mark, Timeline

@@ -10,9 +10,9 @@ from datetime import datetime
 
 import pytest
 
+from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.memory.distil import FinishedTurn, by_patterns, distil, tidy_sentence, tidy_words
 from handlers.agent.memory.stage import NewNote, Origin
-from handlers.agent.ollama import OllamaModel
 from handlers.errors import DeadlineError, EngineError
 from tests.support.ollama import SOON, Cut, FakeOllama
 from tests.support.upkeep import NAMES, NOON, able_model, asked, distilled

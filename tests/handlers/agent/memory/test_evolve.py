@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from handlers.agent.llm.errors import AnswerError
+from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.memory.evolve import Changes, apply, by_similarity, close_contradicted, judge
 from handlers.agent.memory.heuristics import describe
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.stage import HOUSEHOLD, Link, LinkKind, Meaning, Note, Origin, Tenant, TenantKind
-from handlers.agent.model_errors import AnswerError
-from handlers.agent.ollama import OllamaModel
 from tests.support.ollama import SOON, FakeOllama
 from tests.support.upkeep import NAMES, NOON, able_model, asked, judgement, remember
 

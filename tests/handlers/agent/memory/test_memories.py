@@ -14,6 +14,9 @@ import pytest
 
 from handlers.agent.agent import Agent
 from handlers.agent.caller import Caller, Role
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import OllamaSettings
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.background import Pace, Upkeep
 from handlers.agent.memory.forgetting import Forgotten
 from handlers.agent.memory.index import SearchIndex
@@ -34,14 +37,11 @@ from handlers.agent.memory.stage import (
     Vectors,
 )
 from handlers.agent.memory.tense import asks_about_past
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.ollama import OllamaModel
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
 from handlers.agent.skills.memory import MemorySkill
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, Request
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.errors import RequestError
 from handlers.timeline import Timeline

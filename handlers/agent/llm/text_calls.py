@@ -9,8 +9,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from handlers.agent.calls import new_call
-from handlers.agent.model_errors import AnswerError
+from handlers.agent.llm.calls import new_call
+from handlers.agent.llm.errors import AnswerError
 from handlers.agent.stage import Written
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 

@@ -7,7 +7,7 @@ import sys
 
 LENT = """
 import ctypes
-from handlers.agent.openmp import provide_openmp
+from handlers.agent.llm.openmp import provide_openmp
 
 NAME = "libgomp.so.77"  # one that no system has
 try:

@@ -16,8 +16,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from handlers.agent.model_errors import AnswerError, PassingError
-from handlers.agent.model_settings import ThinkSettings
+from handlers.agent.llm.errors import AnswerError, PassingError
+from handlers.agent.llm.settings import ThinkSettings
 from handlers.agent.stage import Generation, LanguageModel, Message, Written
 from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import BusyError, DeadlineError, EngineError

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from pydantic import HttpUrl
 
-from handlers.agent.builtin import BuiltinModel
-from handlers.agent.model_errors import AnswerError, PassingError
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.ollama import OllamaModel
+from handlers.agent.llm.builtin import BuiltinModel
+from handlers.agent.llm.errors import AnswerError, PassingError
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import OllamaSettings
 from handlers.agent.stage import Generation, Message, Written
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 from handlers.errors import EngineError

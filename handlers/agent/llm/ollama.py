@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from handlers.agent.calls import new_call, tools_as_json
-from handlers.agent.fitting import fitted, without_tools
-from handlers.agent.locality import is_cloud_model, is_local
-from handlers.agent.model_errors import AnswerError, PassingError, one_line
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.spoken import spoken
+from handlers.agent.llm.calls import new_call, tools_as_json
+from handlers.agent.llm.errors import AnswerError, PassingError, one_line
+from handlers.agent.llm.fitting import fitted, without_tools
+from handlers.agent.llm.locality import is_cloud_model, is_local
+from handlers.agent.llm.settings import OllamaSettings
+from handlers.agent.llm.spoken import spoken
 from handlers.agent.stage import Generation, Message, Written
 from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import DeadlineError, EngineError, MissingExtraError

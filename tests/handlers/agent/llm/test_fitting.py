@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handlers.agent.fitting import count_tokens, fitted, without_tools
+from handlers.agent.llm.fitting import count_tokens, fitted, without_tools
 from handlers.agent.stage import Message
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 

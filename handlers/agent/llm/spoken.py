@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Sequence
 from typing import TypeVar
 
+from handlers.agent.llm.text_calls import TextCalls
 from handlers.agent.stage import Written
-from handlers.agent.text_calls import TextCalls
 from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import DeadlineError
 from handlers.tts.thoughts import ThoughtFilter

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from handlers.agent.model_settings import EndpointSettings, OllamaSettings
+from handlers.agent.llm.settings import EndpointSettings, OllamaSettings
 
 _NETWORKS = tuple(
     ipaddress.ip_network(network)

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from handlers.agent.model_errors import AnswerError
-from handlers.agent.spoken import spoken
+from handlers.agent.llm.errors import AnswerError
+from handlers.agent.llm.spoken import spoken
 from handlers.agent.stage import Written
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 from tests.support.ollama import SOON

@@ -7,12 +7,12 @@ from asyncio import timeout
 from collections.abc import AsyncGenerator, Sequence
 from http import HTTPStatus
 
-from handlers.agent.calls import CallPieces, as_json, first_choice, format_as_json, tools_as_json
-from handlers.agent.fitting import fitted, without_tools
-from handlers.agent.locality import is_local
-from handlers.agent.model_errors import AnswerError, PassingError, one_line
-from handlers.agent.model_settings import EndpointSettings
-from handlers.agent.spoken import spoken
+from handlers.agent.llm.calls import CallPieces, as_json, first_choice, format_as_json, tools_as_json
+from handlers.agent.llm.errors import AnswerError, PassingError, one_line
+from handlers.agent.llm.fitting import fitted, without_tools
+from handlers.agent.llm.locality import is_local
+from handlers.agent.llm.settings import EndpointSettings
+from handlers.agent.llm.spoken import spoken
 from handlers.agent.stage import Generation, Message, Written
 from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import DeadlineError, EngineError, MissingExtraError

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 import xllamacpp
 
-from handlers.agent.builtin import _parameters
-from handlers.agent.endpoint import EndpointModel
-from handlers.agent.model_errors import AnswerError, PassingError
-from handlers.agent.model_settings import BuiltinSettings, EndpointSettings
+from handlers.agent.llm.builtin import _parameters
+from handlers.agent.llm.endpoint import EndpointModel
+from handlers.agent.llm.errors import AnswerError, PassingError
+from handlers.agent.llm.settings import BuiltinSettings, EndpointSettings
 from handlers.agent.stage import Generation, Message, Written
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 from handlers.errors import DeadlineError, EngineError

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from pydantic import HttpUrl
 
-from handlers.agent.model_settings import OllamaSettings
-from handlers.agent.ollama import OllamaModel
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import OllamaSettings
 from handlers.agent.stage import Generation, Message, Written
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 from handlers.errors import EngineError

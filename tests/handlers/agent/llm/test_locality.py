@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import HttpUrl
 
-from handlers.agent.locality import check_local, is_cloud_model, is_local, require_local
-from handlers.agent.model_settings import EndpointSettings, OllamaSettings
+from handlers.agent.llm.locality import check_local, is_cloud_model, is_local, require_local
+from handlers.agent.llm.settings import EndpointSettings, OllamaSettings
 
 INSIDE = [
     "http://127.0.0.1:11434",

@@ -12,12 +12,12 @@ from itertools import count
 import pytest
 from pydantic import HttpUrl
 
-from handlers.agent.builtin import BuiltinModel
-from handlers.agent.endpoint import EndpointModel
-from handlers.agent.model_settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
-from handlers.agent.ollama import OllamaModel
+from handlers.agent.llm.builtin import BuiltinModel
+from handlers.agent.llm.endpoint import EndpointModel
+from handlers.agent.llm.ollama import OllamaModel
+from handlers.agent.llm.settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
+from handlers.agent.llm.thinker import BrokenOffError, Thinker
 from handlers.agent.stage import Generation, LanguageModel, Message, Written
-from handlers.agent.thinker import BrokenOffError, Thinker
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 from handlers.errors import EngineError
 from handlers.models.catalogue import ModelKind
@@ -316,7 +316,7 @@ async def test_each_failure_in_a_row_doubles_the_wait(
         waits.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("handlers.agent.thinker.asyncio.sleep", counted)
+    monkeypatch.setattr("handlers.agent.llm.thinker.asyncio.sleep", counted)
     thinker = thinker_of(fake_ollama, fake_endpoint, retry_seconds=1, longest_retry_seconds=6)
     for number in count(1):
         fake_ollama.will_answer(Status(500, "no"))

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from handlers.agent.model_errors import AnswerError
+from handlers.agent.llm.errors import AnswerError
 from handlers.agent.stage import Generation, Message
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 

@@ -7,11 +7,11 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
-from handlers.agent.calls import CallPieces, as_json, format_as_json, tools_as_json
-from handlers.agent.fitting import fitted, without_tools
-from handlers.agent.model_settings import BuiltinSettings
-from handlers.agent.openmp import provide_openmp
-from handlers.agent.spoken import spoken
+from handlers.agent.llm.calls import CallPieces, as_json, format_as_json, tools_as_json
+from handlers.agent.llm.fitting import fitted, without_tools
+from handlers.agent.llm.openmp import provide_openmp
+from handlers.agent.llm.settings import BuiltinSettings
+from handlers.agent.llm.spoken import spoken
 from handlers.agent.stage import Generation, Message, Written
 from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import DeadlineError, EngineError, MissingExtraError, ModelError

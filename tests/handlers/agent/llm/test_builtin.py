@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import xllamacpp
 
-from handlers.agent.builtin import BuiltinModel, _parameters
-from handlers.agent.model_settings import BuiltinSettings, ThinkSettings
+from handlers.agent.llm.builtin import BuiltinModel, _parameters
+from handlers.agent.llm.settings import BuiltinSettings, ThinkSettings
+from handlers.agent.llm.thinker import Thinker
 from handlers.agent.stage import Generation, Message
-from handlers.agent.thinker import Thinker
 from handlers.agent.tools.stage import ToolCall
 from handlers.errors import EngineError, ModelError
 from handlers.models.catalogue import ModelKind
@@ -236,8 +236,8 @@ def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
 def _load_elsewhere(path: Path) -> subprocess.CompletedProcess[str]:
     program = (
         "import sys; from pathlib import Path\n"
-        "from handlers.agent.builtin import BuiltinModel\n"
-        "from handlers.agent.model_settings import BuiltinSettings\n"
+        "from handlers.agent.llm.builtin import BuiltinModel\n"
+        "from handlers.agent.llm.settings import BuiltinSettings\n"
         "from handlers.errors import ModelError\n"
         "try: BuiltinModel(Path(sys.argv[1]), BuiltinSettings())\n"
         "except ModelError as error: print(error)\n"

@@ -1,0 +1,1 @@
+"""Language models: Ollama, servers that speak OpenAI's protocol, the built-in one, and the chain of them."""
