@@ -35,7 +35,7 @@ _ALWAYS = frozenset({"Yes", "No", "Cancel", "Stop", "Repeat", "VolumeUp", "Volum
 _MAY_GO_ON = frozenset(
     {
         *("TimerSet", "TimerAdd", "TimerRemove", "AlarmSet", "AlarmCancel", "ReminderSet", "ReminderCancel"),
-        *("ScheduleAnswer", "Remember", "RememberShared", "KnowAbout", "ForgetAbout"),
+        *("ScheduleAnswer", "Remember", "RememberShared", "KnowAbout", "ForgetAbout", "GetDateOf", "GetTimeThere"),
     }
 )
 """Intents whose sentence ends with anybody's words: "remind me to take out the bins" … "tomorrow at eight"."""

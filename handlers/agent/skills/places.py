@@ -93,9 +93,9 @@ def zone_within(city: str, country: str, language: str) -> ZoneInfo | None:
     zone, other = (_zones(language).get(_key(name)) for name in (city, country))
     if zone is None:
         return None
-    main, others = (_canonical(name) if name else None for name in (zone, other))
-    territory = get_global("zone_territories").get(main)
-    return ZoneInfo(zone) if main == others or territory in _territories(language).get(_key(country), ()) else None
+    same_time = other is not None and _canonical(other) == _canonical(zone)
+    territory = get_global("zone_territories").get(_canonical(zone))
+    return ZoneInfo(zone) if same_time or territory == _territories(language).get(_key(country), "") else None
 
 
 def _canonical(zone: str) -> str:
@@ -104,10 +104,10 @@ def _canonical(zone: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def _territories(language: str) -> Mapping[str, tuple[str, ...]]:
+def _territories(language: str) -> Mapping[str, str]:
     """Codes of countries by the plain form of their names."""
-    named = {_key(name): (code,) for code, name in Locale.parse(language, sep="-").territories.items()}
-    return {**named, **{_key(name): ("US",) for name in _AMERICA}}
+    named = {_key(name): code for code, name in Locale.parse(language, sep="-").territories.items()}
+    return {**named, **{_key(name): "US" for name in _AMERICA}}
 
 
 @lru_cache(maxsize=16)

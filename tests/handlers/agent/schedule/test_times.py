@@ -53,7 +53,15 @@ SAID = {
         "um halb acht": "06-03 19:30",
         "um fünf vor halb acht": "06-03 19:25",
         "viertel nach sieben": "06-03 19:15",
-        "um 7 Uhr 30": "06-03 19:30",
+        "um 7 Uhr 30": "06-04 07:30",
+        "um 7:30 Uhr": "06-04 07:30",
+        "7.30": "06-04 07:30",
+        "sieben Uhr dreißig": "06-04 07:30",
+        "heute um 7:30": "06-03 19:30",
+        "heute Abend um 7:30 Uhr": "06-03 19:30",
+        "um 12:30 Uhr": "06-04 12:30",
+        "um 0:30": "06-04 00:30",
+        "am Montag um 7:30": "06-08 07:30",
         "um 7 Uhr morgens": "06-04 07:00",
         "um ein Uhr": "06-04 01:00",
         "um 20 Uhr": "06-03 20:00",
@@ -68,6 +76,8 @@ SAID = {
     "sv": {
         "klockan 7": "06-03 19:00",
         "klockan halv åtta": "06-03 19:30",
+        "klockan 7.30": "06-04 07:30",
+        "sju trettio ikväll": "06-03 19:30",
         "fem i halv åtta": "06-03 19:25",
         "fem över halv åtta": "06-03 19:35",
         "kvart i åtta": "06-03 19:45",
@@ -81,7 +91,12 @@ SAID = {
     },
     "fr": {
         "à 7 heures": "06-03 19:00",
-        "à 7h30": "06-03 19:30",
+        "à 7h30": "06-04 07:30",
+        "à 7:30": "06-04 07:30",
+        "à 7 h 30": "06-04 07:30",
+        "ce soir à 7h30": "06-03 19:30",
+        "demain à 7h30": "06-04 07:30",
+        "à 7h": "06-03 19:00",
         "à sept heures et demie": "06-03 19:30",
         "à huit heures moins le quart": "06-03 19:45",
         "à sept heures vingt": "06-03 19:20",
@@ -98,6 +113,9 @@ SAID = {
     "es": {
         "a las 7": "06-03 19:00",
         "a las siete y media": "06-03 19:30",
+        "a las 7 y media": "06-03 19:30",
+        "a las 7:30": "06-04 07:30",
+        "a las 7.30 de la tarde": "06-03 19:30",
         "a las ocho menos cuarto": "06-03 19:45",
         "a las siete y veinte": "06-03 19:20",
         "a la una": "06-04 01:00",
@@ -219,6 +237,17 @@ def test_a_time_beyond_the_calendar_is_far_away() -> None:
     assert when.at.year > 2100
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "either"),
+    [("en", "7:30", True), ("de", "7:30", True), ("de", "17:30", False), ("fr", "7h30", True), ("fr", "07h30", False)],
+)
+def test_either_half_of_the_day_may_be_meant(language: str, said: str, either: bool) -> None:
+    """So that "cancel the alarm at 7:30" finds that of the evening as well."""
+    when = parse_time(said, language, NOW)
+    assert when is not None
+    assert when.either == either
+
+
 def test_a_day_without_a_time_says_so() -> None:
     when = parse_time("tomorrow", "en", NOW)
     assert when is not None
@@ -238,8 +267,7 @@ def test_a_time_that_we_say_is_the_next_such_time(language: str, now: datetime, 
     assert when is not None, said
     assert when.at.minute == minute
     assert timedelta(0) < when.at - now <= timedelta(days=1)
-    if hour > 12 or language == "en":  # 24 hours, or AM and PM, leave nothing open
-        assert when.at.hour == hour
+    assert when.at.hour == hour  # 24 hours, or AM and PM, leave nothing open
 
 
 @given(language=st.sampled_from(LANGUAGES), text=st.text(max_size=120))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from handlers.agent.skills import Skills
-from handlers.agent.skills.places import zone_of
+from handlers.agent.skills.places import zone_of, zone_within
 from tests.support.skills import ask
 
 
@@ -42,11 +42,34 @@ def test_what_has_no_single_zone_has_none(place: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("city", "country", "language", "zone"),
+    [
+        ("Paris", "France", "en", "Europe/Paris"),
+        ("Paris", "Texas", "en", None),
+        ("Paris", "Germany", "en", None),
+        ("Boston", "USA", "en", "America/New_York"),
+        ("Edinburgh", "Scotland", "en", "Europe/London"),
+        ("San Francisco", "California", "en", "America/Los_Angeles"),
+        ("Sydney", "Australien", "de", "Australia/Sydney"),
+        ("Moscou", "Russie", "fr", "Europe/Moscow"),
+        ("Narnia", "England", "en", None),
+        ("", "", "en", None),
+    ],
+)
+def test_a_city_is_known_in_its_own_country(city: str, country: str, language: str, zone: str | None) -> None:
+    found = zone_within(city, country, language)
+    assert (found.key if found else None) == zone
+
+
+@pytest.mark.parametrize(
     ("said", "answer"),
     [
         ("What time is it in Tokyo?", "In Tokyo it's 10:05 PM."),
         ("what time is it in new york", "In New York it's 9:05 AM."),
         ("What time is it in the UK?", "In the UK it's 2:05 PM."),
+        ("What time is it in Sydney, Australia?", "In Sydney, Australia it's 11:05 PM."),
+        ("what time is it in mumbai india", "In Mumbai India it's 6:35 PM."),
+        ("What's the current New York time?", "In New York it's 9:05 AM."),
         ("What time is it in Auckland?", "In Auckland it's 1:05 AM on Thursday."),
     ],
 )

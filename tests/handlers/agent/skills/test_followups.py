@@ -17,6 +17,7 @@ CASES = [
     ("en", "How many days until Christmas?", "And until Easter?", "GetDaysUntil", {"day": "Easter"}),
     ("en", "What is 15 percent of 80?", "And 20 percent of it?", "Calculate", {"expression": "20 percent of 80"}),
     ("en", "What is 15 percent of 80?", "And 20 percent?", "Calculate", {"expression": "20 percent of 80"}),
+    ("en", "What's 20% off 50?", "And 30 percent?", "Calculate", {"expression": "30 percent off 50"}),
     ("en", "What is 12 plus 7?", "And half of that?", "Calculate", {"expression": "half of (12 plus 7)"}),
     ("en", "12 plus 7", "And times 2?", "Calculate", {"expression": "(12 plus 7) times 2"}),
     ("en", "What is 12 times 7?", "How about 12 times 8?", "Calculate", {"expression": "12 times 8"}),

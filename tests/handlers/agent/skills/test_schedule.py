@@ -33,6 +33,15 @@ NOT_OURS = {
         "What is a timer?",
         "Tell me a story about a timer.",
         "How long is left in the game?",
+        "How much longer on the flight?",
+        "How much time is left on the parking meter?",
+        "How long until the pizza is done?",
+        "When is the cake ready?",
+        "Give me two more examples.",
+        "Give me 5 more minutes of your time.",
+        "I need 5 minutes.",
+        "Is the alarm set?",
+        "Is my phone set to silent?",
         "Turn on the kitchen light.",
         "Cancel my subscription.",
         "Stop the music.",
@@ -44,12 +53,34 @@ NOT_OURS = {
     "de": [
         "Mach das Licht aus.",
         "Was ist ein Timer?",
+        "Wie lange dauert der Film noch?",
+        "Gib mir noch fünf Ideen.",
+        "Noch ein Lied.",
+        "Ist der Alarm an?",
         "Erinnere mich, was ich gestern gesagt habe.",
         "Stell die Heizung auf 20 Grad.",
     ],
-    "sv": ["Tänd lampan i köket.", "Stäng av lampan.", "Ställ in värmen på 20 grader."],
-    "fr": ["Allume la lumière.", "Mets la musique.", "Arrête la musique."],
-    "es": ["Enciende la luz.", "Pon música.", "Apaga la televisión."],
+    "sv": [
+        "Tänd lampan i köket.",
+        "Stäng av lampan.",
+        "Ställ in värmen på 20 grader.",
+        "Hur länge är det kvar på filmen?",
+        "Ge mig fem idéer till.",
+    ],
+    "fr": [
+        "Allume la lumière.",
+        "Mets la musique.",
+        "Arrête la musique.",
+        "Il reste combien de temps pour le film ?",
+        "Encore une chanson.",
+    ],
+    "es": [
+        "Enciende la luz.",
+        "Pon música.",
+        "Apaga la televisión.",
+        "¿Cuánto queda para el verano?",
+        "¿Está activada la alarma?",
+    ],
 }
 
 
@@ -136,9 +167,19 @@ async def test_an_answer_counts_only_where_the_question_was_asked(home: Home) ->
     await home.say("Set a 5 minute pasta timer.")
     await home.say("Set a 7 minute egg timer.")
     await home.say("Cancel the timer.")
-    assert await home.say("The pasta one.", satellite="bedroom") == "Sorry, what do you mean?"
+    assert await home.say("The pasta one.", satellite="bedroom") == (
+        "Sorry, I don't know what that answers. Please say it in one sentence."
+    )
     assert len(home.schedule.entries()) == 2
     assert await home.say("The pasta one.") == "Timer cancelled: pasta."
+
+
+async def test_the_answer_of_another_place_leaves_a_question_open(home: Home) -> None:
+    await home.say("Set a timer.", satellite="kitchen")
+    await home.say("Set an alarm.", satellite="bedroom")
+    assert "don't know" in str(await home.say("At 7.", satellite="kitchen"))
+    assert await home.say("10 minutes", satellite="kitchen") == "10 minutes, starting now."
+    assert await home.say("At 7.", satellite="bedroom") == "Alarm set for today at 7:00 PM."
 
 
 async def test_another_sentence_withdraws_the_question(home: Home) -> None:

@@ -67,3 +67,16 @@ def _seconds(skills: Skills, text: str, language: str) -> float:
     began = time.thread_time()
     skills.match(text, language)
     return time.thread_time() - began
+
+
+@pytest.mark.parametrize(
+    ("said", "tag"),
+    [
+        *[("Okay.", tag) for tag in ("en", "de", "sv", "fr", "es")],
+        *[("Alright.", "en"), ("In Ordnung.", "de"), ("Okej.", "sv"), ("D'accord.", "fr"), ("Vale.", "es")],
+    ],
+)
+def test_what_people_say_while_they_think_is_no_yes(skills: Skills, said: str, tag: str) -> None:
+    """A destructive tool acts only on a clear one."""
+    match = skills.match(said, tag)
+    assert match is None or match.intent != "Yes"

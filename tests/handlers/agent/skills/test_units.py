@@ -13,6 +13,9 @@ from tests.support.skills import ask
     [
         ("How many cups are in a liter?", "1 liter is about 4.23 cups."),
         ("How many tablespoons are in half a cup?", "0.5 cups is 8 tablespoons."),
+        ("3/4 of a cup in tablespoons", "0.75 cups is 12 tablespoons."),
+        ("three quarters of an hour in minutes", "0.75 hours is 45 minutes."),
+        ("a third of a cup in tablespoons", "0.33 cups is about 5.33 tablespoons."),
         ("How many teaspoons in a tablespoon?", "1 tablespoon is 3 teaspoons."),
         ("What's 70 Fahrenheit in Celsius?", "70 degrees Fahrenheit is about 21.1 degrees Celsius."),
         ("What's 70°F in °C?", "70 degrees Fahrenheit is about 21.1 degrees Celsius."),
