@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
@@ -11,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from tests.server.test_pipeline import ask
-from tests.support.server import ServerProcess
+from tests.support.server import ANSWER_SECONDS, ServerProcess
 from tests.support.speech import Speaker, silence
 
 
@@ -32,6 +33,9 @@ async def test_a_turn_is_seen_in_metrics_and_status(server: ServerProcess, speak
         before = await _turns(session, server)
         async with server.client() as client:
             events = await ask(client, speaker.say("What time is it?") + silence(0.3))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            while await _turns(session, server) == before:
+                """A turn is counted when it has ended, a moment after its last event."""
         assert await _turns(session, server) == before + 1
         async with session.get(url(server, "/api/v1/voice/status")) as answer:
             status = await answer.json()

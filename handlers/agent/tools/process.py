@@ -57,16 +57,15 @@ class Processes:
 
         When cancelled, the whole process group is told to end, and killed a few seconds later.
         """
+        # Cancelling asyncio in the middle of a start kills the program alone, and then waits for its children.
+        starting = asyncio.create_task(_start(program))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *program.argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                cwd=program.cwd,
-                env=program.env,
-                start_new_session=True,
-            )
+            process = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            ending = asyncio.create_task(_end_started(starting))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            raise
         except FileNotFoundError as error:
             if program.cwd is not None and not program.cwd.is_dir():
                 raise ToolError(f"The folder {program.cwd}, in which the program should run, does not exist") from error
@@ -149,6 +148,24 @@ class _Tail:
 
     def text(self) -> str:
         return self._kept.decode("utf-8", "replace").strip()
+
+
+async def _start(program: Program) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *program.argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=program.cwd,
+        env=program.env,
+        start_new_session=True,
+    )
+
+
+async def _end_started(starting: asyncio.Task[asyncio.subprocess.Process]) -> None:
+    """End a program whose caller was gone before it had started."""
+    with contextlib.suppress(OSError):
+        await _end(await starting, set())
 
 
 async def _write(stdin: asyncio.StreamWriter, data: bytes) -> None:

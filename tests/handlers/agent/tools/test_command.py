@@ -20,7 +20,9 @@ from handlers.errors import SettingsError
 
 EXAMPLES = Path(__file__).parents[4] / "examples" / "tools"
 
-STAND_IN = f"""#!{sys.executable} -I
+STAND_IN = f"""#!/bin/sh
+'''exec' /usr/bin/env -u PWD -u OLDPWD -u SHLVL -u _ '{sys.executable}' -I "$0" "$@"
+# The folder of this checkout may have a blank in its name, which a first line cannot name. '''
 import json, os, sys
 with open(os.environ["HOME"] + "/calls", "a") as calls:
     call = {{"argv": [os.path.basename(sys.argv[0]), *sys.argv[1:]], "cwd": os.getcwd(), "env": dict(os.environ)}}
