@@ -107,10 +107,10 @@ class App:
 
         def services(connection: Connection) -> Sequence[Service]:
             return [
-                PipelineHandler(connection, pipeline, settings.tts.longest_text),
                 NoticeHandler(connection, engines.household.notices),
+                PipelineHandler(connection, pipeline, settings.tts.longest_text),
                 WakeHandler(connection, engines.wake, engines.stages.wake_workers, settings.wake),
-                AsrHandler(connection, engines.stages.recognizer, self._on_timeline),
+                AsrHandler(connection, engines.stages.recognizer, self._on_timeline, engines.agent.attending),
                 AgentHandler(connection, engines.agent, settings.agent, self._on_timeline),
                 TtsHandler(connection, engines.synthesizer, settings.tts),
             ]

@@ -79,6 +79,11 @@ def check_files(settings: ServerSettings) -> None:
     from handlers.agent.tools.command import CommandTools
 
     CommandTools(settings.agent.tools)
+    if settings.agent.custom_sentences:
+        from handlers.agent.skills.sentence_files import own_intents, read_custom
+
+        for path in settings.agent.custom_sentences:
+            read_custom(path, own_intents())
 
 
 def _run(settings: ServerSettings) -> int:

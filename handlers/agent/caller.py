@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from handlers.settings import Section
 
@@ -96,6 +96,13 @@ class AccessSettings(Section):
 
     satellites: dict[Id, SatelliteSettings] = Field(default_factory=dict)
     """Satellites, by the id that they send."""
+
+    @model_validator(mode="after")
+    def _owners_are_known(self) -> Self:
+        for name, satellite in self.satellites.items():
+            if satellite.user and satellite.user not in self.users:
+                raise ValueError(f"the satellite '{name}' belongs to '{satellite.user}', who is not among the users")
+        return self
 
     def caller(
         self, satellite: str = "", user: str = "", room: str = "", token: str = "", token_role: Role = Role.ADMIN

@@ -67,6 +67,14 @@ class TestCheck:
         result = server("--check", "--config", str(path), environment={"MEADOWLARK_SATELLITE__SPEAKER": "default"})
         assert (result.returncode, result.stderr) == (0, "")
 
+    def test_files_that_the_settings_name_are_read(self, tmp_path: Path) -> None:
+        (tmp_path / "tools.yaml").write_text("tools: {bad name: {}}")
+        for key, value in (("CUSTOM_SENTENCES", "/nowhere.yaml"), ("TOOLS__COMMANDS", str(tmp_path / "tools.yaml"))):
+            result = server("--check", environment={f"MEADOWLARK_AGENT__{key}": value})
+            assert result.returncode == 2
+            assert value in result.stderr
+            assert "Traceback" not in result.stderr
+
     def test_a_flag_wins_and_is_named(self) -> None:
         result = server("--check", "--wyoming", "nowhere:99999", environment={"MEADOWLARK_WYOMING__URI": "tcp://ok:1"})
         assert result.returncode == 2

@@ -11,9 +11,16 @@ from pathlib import Path
 import pytest
 from wyoming.event import Event
 
+from handlers.agent.caller import Caller, Role
+from handlers.agent.llm.thinker import Thinker
+from handlers.agent.memory.forgetting import Forgotten
+from handlers.agent.memory.stage import Origin, Source, Tenant, TenantKind
+from handlers.agent.stage import AgentSettings, Request
+from handlers.models.store import ModelStore
 from handlers.wire.client import WyomingClient
+from server.household import open_memories
 from tests.server.test_pipeline import status
-from tests.support.ollama import SOON, Call, FakeOllama, Model
+from tests.support.ollama import SOON, Call, FakeOllama, Model, stopped_ollama
 from tests.support.server import ServerProcess, own_data, read_until
 
 pytestmark = pytest.mark.timeout(240)
@@ -93,7 +100,13 @@ async def a_timer_rings_where_it_was_set(server: ServerProcess, client: WyomingC
         assert kinds[:2] == ["timer-started", "timer-finished"]
         assert sum(len(event.payload or b"") for event in events) > 10_000
         started = next(event for event in events if event.type == "audio-start")
-        await satellite.send(Event("played", {"notice": started.data["notice"], "stopped": True}))
+        await satellite.send(Event("played", {"notice": started.data["notice"], "seconds": 2.0}))
+        again = next(event for event in await read_until(satellite, "audio-start") if event.type == "audio-start")
+        await read_until(satellite, "audio-stop")  # it rings until somebody stops it
+        await satellite.send(Event("played", {"notice": again.data["notice"], "stopped": True}))
+        async with asyncio.timeout(SOON):
+            while (answer := await say(client, "What timers do I have?")) != "No timer is set.":
+                assert "egg" in answer
         await other.send(Event("describe", {}))
         assert [event.type for event in await read_until(other, "info")] == ["info"]
 
@@ -150,3 +163,26 @@ async def the_status_tells_how_turns_were_decided(server: ServerProcess) -> None
     assert isinstance(turns, list)
     decision = turns[0]["decision"]
     assert decision == {"kind": "fast", "confidence": 1.0, "reason": "a skill knows the whole sentence"}
+
+
+async def test_without_its_ollama_the_memory_knows_words(
+    tmp_path: Path, store: ModelStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with stopped_ollama() as ollama:
+        settings = AgentSettings.model_validate({"memory": {"embedder": "ollama", "ollama": {"url": ollama.url}}})
+        thinker = Thinker([], settings.think)
+        memories, reason = await open_memories(settings, tmp_path, store, lambda *_: None, thinker)
+        assert memories is not None
+        assert reason().startswith("by words alone for now: The Ollama at ")
+        assert caplog.text.count("words alone for now") == 1
+        anna, source = Tenant(TenantKind.PERSON, "anna"), Source(Origin.API)
+        await memories.add(anna, "Julia likes tulips.", source)
+        note = await memories.add(anna, "The tent is in the attic.", source)
+        caller = Caller("anna", role=Role.USER)
+        for _ in range(2):
+            found = await memories.recall(Request("where is the tent", caller=caller), [])
+            assert [each.id for each in found[:1]] == [note.id]
+        assert await memories.forget(Forgotten({anna: [note]})) == 1
+        assert [each.content for each in await memories.page(anna)] == ["Julia likes tulips."]
+        await memories.close()
+    await thinker.close()

@@ -42,6 +42,11 @@ def read_folder(folder: Path) -> dict[str, object]:
     return content
 
 
+def own_intents() -> frozenset[str]:
+    """Names of the intents that Meadowlark's own sentences have."""
+    return frozenset(_mapping(read_folder(Path(__file__).parent / "en"), "intents"))
+
+
 def read_custom(path: Path, owned: frozenset[str]) -> dict[str, object]:
     """Sentences of the household's own; SettingsError says what is wrong with the file."""
     try:

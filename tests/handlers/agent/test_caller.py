@@ -56,3 +56,8 @@ def test_without_settings_everybody_may_act_and_nobody_may_break_things() -> Non
 def test_a_role_that_does_not_exist_is_refused(role: str) -> None:
     with pytest.raises(ValidationError):
         AccessSettings.model_validate({"users": {"anna": {"role": role}}})
+
+
+def test_a_satellite_of_nobody_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'hall' belongs to 'nobody'"):
+        AccessSettings.model_validate({"satellites": {"hall": {"user": "nobody"}}})
