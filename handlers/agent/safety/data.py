@@ -33,6 +33,11 @@ repetitions are bounded, so that hostile text costs no more time than any other.
 _INSTEAD = "…"
 """Visible, so that what stood around a token does not become one: "<|im_<|x|>start|>"."""
 
+_MARK = re.compile(r"</?data-[^<>]{0,200}>")
+"""Ours, also one that a model has made up."""
+
+_MARK_BEGUN = re.compile(r"<|</?(?:d|da|dat|data)?|</?data-[^<>]{0,200}")
+
 _KEPT_FORMAT = "\u200c\u200d"
 """Joiners: Persian and Indic words and many emoji need them."""
 
@@ -49,6 +54,26 @@ def as_data(kind: str, text: str, source: str = "") -> str:
     mark = f"data-{secrets.token_hex(4)}"
     origin = f' from="{_KINDS.sub(" ", source)[:100].strip()}"' if source else ""
     return f'<{mark} kind="{_KINDS.sub(" ", kind)}"{origin}>\n{clean(text).strip()}\n</{mark}>'
+
+
+class MarkFilter:
+    """Takes our marks out of what a language model writes: a small one reads its prompt aloud."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, text: str) -> str:
+        """What of it can be given on; the beginning of a mark is held back until it is clear that it is none."""
+        whole = _MARK.sub("", self._held + text)
+        begin = whole.rfind("<")
+        held = begin >= 0 and _MARK_BEGUN.fullmatch(whole, begin) is not None
+        self._held = whole[begin:] if held else ""
+        return whole[:begin] if held else whole
+
+    def finish(self) -> str:
+        """What was held back, where it is no mark that was broken off."""
+        held, self._held = self._held, ""
+        return "" if held.startswith(("<data-", "</data-")) else held
 
 
 def _invisible(char: str) -> bool:

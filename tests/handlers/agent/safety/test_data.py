@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handlers.agent.safety.data import DATA_RULE, as_data, clean
+from handlers.agent.safety.data import DATA_RULE, MarkFilter, as_data, clean
 
 MARKED = re.compile(r'<(data-[0-9a-f]{8}) kind="tool" from="search">\n(.*)\n</\1>', re.DOTALL)
 
@@ -89,3 +89,21 @@ def test_hostile_text_costs_no_more_than_other_text(part: str) -> None:
 
     seconds(1000)
     assert seconds(80_000) < 40 * max(seconds(10_000), 0.002)  # eight times as long; quadratic would be sixty-four
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("It is in the shed.", "It is in the shed."),
+        ('<data-0a63b2d4 kind="memory">Felix</data-0a63b2d4>', "Felix"),
+        ("In the shed.\n </data-8512b4a9>\n\nGood.", "In the shed.\n \n\nGood."),
+        ("Two < three, and <dat is no mark, </d neither.", "Two < three, and <dat is no mark, </d neither."),
+        ("It ends with <data-12", "It ends with "),
+        ("It ends with <", "It ends with <"),
+    ],
+)
+def test_marks_are_not_spoken(written: str, spoken: str, size: int) -> None:
+    marks = MarkFilter()
+    pieces = [marks.feed(written[start : start + size]) for start in range(0, len(written), size)]
+    assert "".join(pieces) + marks.finish() == spoken
