@@ -12,6 +12,7 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk, NotHandled
+from wyoming.ping import Ping, Pong
 from wyoming.pipeline import PipelineStage, RunPipeline
 from wyoming.snd import Played
 from wyoming.vad import VoiceStopped
@@ -26,10 +27,11 @@ from satellite.volume import Volume
 _LOGGER = logging.getLogger(__name__)
 
 SILENT_SECONDS = 30.0
-"""A server that is at work says something within this time: speech alone never takes longer than 15 s."""
+"""A server that is at work says something within this time, if only `ping`, every 10 s."""
 
 TURN_SECONDS = 600.0
-"""No answer is longer; a server that trickles for ever is stuck."""
+"""No answer is longer; a server that trickles for ever is stuck. A `ping` says that it works on something that takes
+longer: then the time begins anew."""
 
 _TELL_SECONDS = 0.2
 """For the word of what was played; an interruption does not wait for a slow network."""
@@ -81,9 +83,11 @@ class Turn:
         *,
         volume: Volume | None = None,
         silent_seconds: float = SILENT_SECONDS,
+        turn_seconds: float = TURN_SECONDS,
     ) -> None:
         """`volume` is changed when the answer says so."""
         self._silent_seconds = silent_seconds
+        self._turn_seconds = turn_seconds
         self._link = link
         self._sink = sink
         self._request = request
@@ -118,12 +122,12 @@ class Turn:
         result = self._result
         finished = False
         try:
-            async with asyncio.timeout(TURN_SECONDS) as deadline, self._link.open() as client:
-                await self._converse(client)
+            async with asyncio.timeout(self._turn_seconds) as deadline, self._link.open() as client:
+                await self._converse(client, deadline)
             finished = True
         except OSError as error:  # TimeoutError is one
             if deadline.expired():
-                result.error = DeadlineError(f"The answer was not over after {TURN_SECONDS:g} seconds")
+                result.error = DeadlineError(f"The answer was not over after {self._turn_seconds:g} seconds")
             else:
                 result.error = LinkLostError(f"The connection to the server was lost ({error.strerror or error})")
         except MeadowlarkError as error:
@@ -134,13 +138,16 @@ class Turn:
                 await self._sink.abort()
         return result
 
-    async def _converse(self, client: WyomingClient) -> None:
+    async def _converse(self, client: WyomingClient, deadline: asyncio.Timeout) -> None:
         await client.send(self._run_pipeline())
         self._asked = asyncio.get_running_loop().time()
         sending = asyncio.create_task(self._send_audio(client))
         try:
             while (event := await client.receive(self._silent_seconds)) is not None:
-                if await self._take(event):
+                if Ping.is_type(event.type):
+                    deadline.reschedule(asyncio.get_running_loop().time() + self._turn_seconds)
+                    await tell(client, Pong(text=_text(event) or None).event())
+                elif await self._take(event):
                     await self._sink.drain()
                     await tell(client, Played().event())
                     return

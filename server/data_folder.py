@@ -36,7 +36,17 @@ def http_token(folder: Path) -> str:
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
-    """The content of a file that only its owner can read, written once."""
+    """The content of a file that only its owner can read, written once. SettingsError when it cannot be."""
+    try:
+        return _read_or_write(path, make)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{path} cannot be kept ({getattr(error, 'strerror', None) or error}): make room on the disk and the data "
+            "folder writable, or choose another with --data-dir or MEADOWLARK_DATA_DIR"
+        ) from None
+
+
+def _read_or_write(path: Path, make: Callable[[], str]) -> str:
     try:
         kept = path.read_text(encoding="utf-8").strip()
         if kept:

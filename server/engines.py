@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -71,48 +72,54 @@ class Engines:
         return self.stages.wake
 
     async def close(self) -> None:
-        """Let running work end, then free the models."""
+        """Let running work end, then free the models. Raises the first failure after all are closed."""
         self.warming.cancel()
         self.rehearsing.cancel()
         await asyncio.gather(self.warming, self.rehearsing, return_exceptions=True)
+        closing = [self.transcriber.close(), self.synthesizer.close(), self.household.close()]
+        closing.append(self.stages.wake_workers.close())
         if self.turns is not None:
-            await self.turns.close()
-        await asyncio.gather(
-            self.transcriber.close(), self.synthesizer.close(), self.household.close(), self.stages.wake_workers.close()
-        )
+            closing.append(self.turns.close())
+        outcomes = await asyncio.gather(*closing, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
 
 async def load_engines(settings: ServerSettings) -> Engines:
     """Load all engines in parallel. Raises the first failure after all have come to an end."""
     store = ModelStore(settings.data_dir, settings.models.hub, settings.models.offline)
     cpu = Cpu(usable_cores())
-    async with _Loading() as loading:
-        transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store, cpu, loading.progress))
-        vad = loading.start("voice activity", Silero)
-        turns = loading.start("turn detection", lambda: _load_turns(settings, cpu))
-        synthesizer = loading.start("text to speech", lambda: _load_voices(settings, store, cpu, loading.progress))
-        wake = loading.start("wake words", lambda: _load_wake(settings))
-        household = loading.begin("agent", _open_household(settings, store, loading.progress, synthesizer))
-    agent = household.result().agent
-    _log_models(agent.thinker.status())
-    stages = Stages(
-        wake=wake.result(),
-        wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
-        wake_settings=settings.wake,
-        recognizer=Recognizer(
-            transcriber.result(),
-            vad.result(),
-            settings.asr,
-            turns=turns.result(),
-            is_command=agent.knows,
-            phrases=[word.phrase for word in wake.result().words.values()],
-        ),
-        agent=agent,
-        synthesizer=synthesizer.result(),
-    )
-    warming = asyncio.create_task(agent.warm_up(), name="warm-up")
-    rehearsing = asyncio.create_task(_rehearse(household.result().skills, synthesizer.result()), name="rehearse")
-    engines = Engines(stages, synthesizer.result(), turns.result(), household.result(), warming, rehearsing)
+    async with contextlib.AsyncExitStack() as owned:
+        async with _Loading() as loading:
+            progress = loading.progress
+            transcriber = loading.start("speech to text", lambda: _load_whisper(settings, store, cpu, progress))
+            vad = loading.start("voice activity", Silero)
+            turns = loading.start("turn detection", lambda: _load_turns(settings, cpu))
+            synthesizer = loading.start("text to speech", lambda: _load_voices(settings, store, cpu, progress))
+            wake = loading.start("wake words", lambda: _load_wake(settings))
+            household = loading.begin("agent", _open_household(settings, store, progress, synthesizer, owned))
+        agent = household.result().agent
+        _log_models(agent.thinker.status())
+        stages = Stages(
+            wake=wake.result(),
+            wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
+            wake_settings=settings.wake,
+            recognizer=Recognizer(
+                transcriber.result(),
+                vad.result(),
+                settings.asr,
+                turns=turns.result(),
+                is_command=agent.knows,
+                phrases=[word.phrase for word in wake.result().words.values()],
+            ),
+            agent=agent,
+            synthesizer=synthesizer.result(),
+        )
+        warming = asyncio.create_task(agent.warm_up(), name="warm-up")
+        rehearsing = asyncio.create_task(_rehearse(household.result().skills, synthesizer.result()), name="rehearse")
+        engines = Engines(stages, synthesizer.result(), turns.result(), household.result(), warming, rehearsing)
+        owned.pop_all()  # from here on the engines close it
     try:
         await _warmed(warming)
     except asyncio.CancelledError:
@@ -220,11 +227,17 @@ def _load_wake(settings: ServerSettings) -> WakeEngine:
 
 
 async def _open_household(
-    settings: ServerSettings, store: ModelStore, progress: ModelProgress, synthesizer: asyncio.Task[CachedSynthesizer]
+    settings: ServerSettings,
+    store: ModelStore,
+    progress: ModelProgress,
+    synthesizer: asyncio.Task[CachedSynthesizer],
+    owned: contextlib.AsyncExitStack,
 ) -> Household:
-    """The agent needs a voice, for what it says unasked."""
+    """The agent needs a voice, for what it says unasked. `owned` closes it where another engine cannot be loaded."""
     await asyncio.wait({synthesizer})
-    return await open_household(settings.agent, settings.data_dir, store, progress, synthesizer.result())
+    household = await open_household(settings.agent, settings.data_dir, store, progress, synthesizer.result())
+    owned.push_async_callback(household.close)
+    return household
 
 
 def _log_models(models: Sequence[ModelStatus]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.places import PrivatePlaces
 from handlers.agent.memory.recall import Recall
 from handlers.agent.memory.settings import MemorySettings
-from handlers.agent.memory.stage import Embedder
+from handlers.agent.memory.stage import Embedder, MemoryStoreError
 from handlers.agent.safety.audit import Audit
 from handlers.agent.schedule.schedule import Schedule
 from handlers.agent.schedule.tools import ScheduleTools
@@ -43,6 +43,9 @@ _LOGGER = logging.getLogger(__name__)
 
 _EMBEDDING = "all-minilm-l6-v2"
 
+_OLLAMA_SECONDS = 5.0
+"""The start waits so long for an embedding model in Ollama; one that is being loaded comes later."""
+
 
 @dataclass(frozen=True)
 class Household:
@@ -51,9 +54,15 @@ class Household:
     agent: Agent
     skills: Skills
     notices: Notices
-    no_memory: str
-    """Why there is no memory; empty when there is one."""
+    _no_memory: Callable[[], str]
+    timers_not_kept: str
+    """Why timers, alarms and reminders do not outlive the server; empty when they do."""
     _owned: contextlib.AsyncExitStack
+
+    @property
+    def no_memory(self) -> str:
+        """Why there is no memory, or one that is searched by words alone for now; empty when all is well."""
+        return self._no_memory()
 
     async def close(self) -> None:
         """End everything, the last opened first."""
@@ -92,7 +101,7 @@ async def open_household(
         owned.push_async_callback(toolbox.close)
         await starting
         agent = Agent(skills, thinker, toolbox, settings, audit, memories)
-        return Household(agent, skills, notices, no_memory, owned.pop_all())
+        return Household(agent, skills, notices, no_memory, schedule.not_kept, owned.pop_all())
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -102,26 +111,27 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 async def open_memories(
     settings: AgentSettings, folder: Path, store: ModelStore, progress: ModelProgress, thinker: Thinker
-) -> tuple[Memories | None, str]:
-    """The memory, or None and why: the server does its other work without one."""
+) -> tuple[Memories | None, Callable[[], str]]:
+    """The memory, or None; and what tells why there is none, or none with vectors: the server works without."""
     memory, called = settings.memory, names(settings.access.users)
     if not memory.enabled:
-        return None, "switched off (agent.memory.enabled)"
+        return None, lambda: "switched off (agent.memory.enabled)"
     embedder: Embedder | None = None
     try:
         private = await asyncio.to_thread(PrivatePlaces, folder / "private.json")
-        embedder = await _load_embedder(memory, store, progress)
+        embedder, no_vectors = await _load_embedder(memory, store, progress)
         journal, index = await asyncio.to_thread(_open_journal, memory, folder)
     except MeadowlarkError as error:
         if embedder is not None:
             await embedder.close()
         _LOGGER.error("There is no memory: %s", error)
-        return None, str(error)
+        reason = str(error)
+        return None, lambda: reason
     recall = Recall(journal, index, embedder, memory.recall, called)
     upkeep = Upkeep(journal, index, embedder, thinker.able, memory, names=called)
     memories = Memories(journal, index, embedder, recall, upkeep, memory, folder, private, called)
     upkeep.start()
-    return memories, ""
+    return memories, no_vectors
 
 
 def load_models(settings: AgentSettings, store: ModelStore, progress: ModelProgress) -> list[LanguageModel]:
@@ -153,18 +163,28 @@ def _load_builtin(settings: AgentSettings, store: ModelStore, progress: ModelPro
     return [BuiltinModel(path, settings.builtin)]
 
 
-async def _load_embedder(memory: MemorySettings, store: ModelStore, progress: ModelProgress) -> Embedder:
+async def _load_embedder(
+    memory: MemorySettings, store: ModelStore, progress: ModelProgress
+) -> tuple[Embedder, Callable[[], str]]:
+    """An embedder, and what tells why it has no vectors yet. Ollama may come later: the work in the background asks
+    again until it is there."""
     if memory.embedder == "ollama":
         from handlers.agent.memory.ollama_embed import OllamaEmbedder
 
-        return await OllamaEmbedder.connect(memory.ollama)
+        ollama = OllamaEmbedder(memory.ollama)
+        try:
+            async with asyncio.timeout(_OLLAMA_SECONDS):
+                await ollama.reach()
+        except (MemoryStoreError, TimeoutError):
+            _LOGGER.warning("The memory is searched by words alone for now: %s", ollama.unavailable)
+        return ollama, lambda: f"by words alone for now: {ollama.unavailable}" if ollama.unavailable else ""
 
     def load() -> Embedder:
         from handlers.agent.memory.minilm import MiniLM
 
         return MiniLM(store.locate(_EMBEDDING, ModelKind.EMBEDDING, progress=progress))
 
-    return await asyncio.to_thread(load)
+    return await asyncio.to_thread(load), lambda: ""
 
 
 def _open_journal(memory: MemorySettings, folder: Path) -> tuple[Journal, SearchIndex]:

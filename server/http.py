@@ -20,6 +20,9 @@ from server.metrics import Metrics
 _RECENT_TURNS = 20
 """Timelines that the status shows."""
 
+_TURNS = ("pipeline", "handle")
+"""Services that answer questions: each is a turn."""
+
 _OPEN_PATHS = frozenset({"/health", "/ready"})
 """What a container's health check asks without a token."""
 
@@ -42,9 +45,8 @@ class Status:
 
     def observe(self, timeline: Timeline) -> None:
         """Keep a turn that has ended."""
-        if timeline.service != "pipeline":
-            return
-        self._turns.appendleft(timeline.as_dict())
+        if timeline.service in _TURNS:
+            self._turns.appendleft({"service": timeline.service, **timeline.as_dict()})
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -137,6 +139,7 @@ def _engines(engines: Engines) -> dict[str, object]:
                 for model in engines.agent.thinker.status()
             ],
             "memory": engines.household.no_memory or "ready",
+            "schedule": engines.household.timers_not_kept or "ready",
         },
     }
 
@@ -194,14 +197,17 @@ _PAGE = """<!doctype html>
       if (!status.engines) { state.textContent += ": engines are loading"; return; }
       row(engines, ["Hears", status.engines.asr.model]);
       row(engines, ["Wakes to", status.engines.wake.words.join(", ")]);
-      for (const model of status.engines.agent.models)
+      const agent = status.engines.agent;
+      for (const model of agent.models)
         row(engines, ["Answers", model.ready ? model.name : `${model.name}: ${model.problem}`]);
       row(engines, ["Speaks", status.engines.tts.voices.join(", ")]);
-      row(turns, ["answered by", "because", "sure", "outcome", "end of speech to first audio"]);
+      for (const [what, state] of [["Remembers", agent.memory], ["Keeps timers", agent.schedule]])
+        if (state !== "ready") row(engines, [what, state]);
+      row(turns, ["asked by", "answered by", "because", "sure", "outcome", "end of speech to first audio"]);
       for (const turn of status.turns) {
         const end = turn.marks_ms.speech_end, audio = turn.marks_ms.first_audio;
         const how = turn.decision;
-        row(turns, [turn.route, how.reason, how.confidence ?? "", turn.outcome,
+        row(turns, [turn.service, turn.route, how.reason, how.confidence ?? "", turn.outcome,
           end != null && audio != null ? `${Math.round(audio - end)} ms` : ""]);
       }
     } catch (error) {

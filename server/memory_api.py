@@ -8,6 +8,7 @@ import ipaddress
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -17,11 +18,12 @@ from aiohttp.typedefs import Handler
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from handlers.agent.memory.forgetting import Forgotten
-from handlers.agent.memory.memories import IMPORTING, Memories, RefusedError
+from handlers.agent.memory.memories import IMPORTING, Memories, RefusedError, refuse_secrets
 from handlers.agent.memory.rows import LONGEST_CONTEXT, LONGEST_NAME, LONGEST_WORD, MOST_WORDS
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
     LONGEST_CONTENT,
+    Meaning,
     MemoryStoreError,
     Note,
     Origin,
@@ -59,6 +61,7 @@ _STATUS = {"no-note": 404, "nothing-to-undo": 409, "too-slow": 408, "too-large":
 """Of what a client did wrong; else 400."""
 
 T = TypeVar("T", bound=BaseModel)
+V = TypeVar("V")
 
 
 class _Body(BaseModel):
@@ -76,14 +79,18 @@ _Word = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD), AfterValida
 _Context = Annotated[str, Field(max_length=LONGEST_CONTEXT), AfterValidator(_text)]
 
 
+_Language = Annotated[str | None, Field(max_length=35)]
+"""Secrets are looked for in this language and English; in all of them where there is none."""
+
+
 class _New(_Body):
     content: _Content
-    language: str = Field("en", max_length=35)
+    language: _Language = None
 
 
 class _Changes(_Body):
     content: _Content | None = None
-    language: str = Field("en", max_length=35)
+    language: _Language = None
     keywords: list[_Word] | None = Field(None, max_length=MOST_WORDS)
     tags: list[_Word] | None = Field(None, max_length=MOST_WORDS)
     context: _Context | None = None
@@ -171,6 +178,8 @@ class MemoryApi:
         if not changes.model_fields_set & {"content", "keywords", "tags", "context"}:
             raise RequestError("bad-request", "Say what to change: content, keywords, tags or context")
         note = await memories.get(tenant, request.match_info["id"])
+        given = Meaning(tuple(changes.keywords or ()), tuple(changes.tags or ()), changes.context or "")
+        refuse_secrets(changes.content or note.content, given, changes.language)  # before anything is changed
         if changes.content is not None:
             note = await memories.edit(tenant, note.id, changes.content, _SOURCE, changes.language)
         meaning = note.meaning
@@ -181,7 +190,7 @@ class MemoryApi:
         if changes.context is not None:
             meaning = replace(meaning, context=changes.context)
         if meaning != note.meaning:
-            note = await memories.revise(tenant, note.id, meaning, _SOURCE)
+            note = await memories.revise(tenant, note.id, meaning, _SOURCE, changes.language)
         return web.json_response(_note(note))
 
     async def _undo(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
@@ -198,8 +207,7 @@ class MemoryApi:
             raise RequestError("bad-request", "Say what to forget: ?about=WORDS, or ?about=* for the whole memory")
         if len(about) > _LONGEST_QUERY:
             raise RequestError("bad-request", f"What to forget may have {_LONGEST_QUERY} characters")
-        found = await memories.notes_about(tenant, "" if about == "*" else about)
-        return web.json_response({"forgotten": await memories.forget(Forgotten({tenant: found})) if found else 0})
+        return web.json_response({"forgotten": await memories.forget_about(tenant, "" if about == "*" else about)})
 
     async def _export(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
         """Lines of JSON. A file whose last line is missing was broken off; it cannot be imported."""
@@ -228,7 +236,10 @@ class MemoryApi:
             return await self._import_file(request, memories, tenant)
 
     async def _import_file(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        with tempfile.TemporaryDirectory(prefix=IMPORTING, dir=memories.folder) as folder:
+        kept = await _on_disk(
+            lambda: tempfile.TemporaryDirectory(prefix=IMPORTING, dir=memories.folder, ignore_cleanup_errors=True)
+        )
+        with kept as folder:  # what cannot be removed of it is at the next start
             path = Path(folder) / "memory.jsonl"
             try:
                 async with asyncio.timeout(_UPLOAD_SECONDS):
@@ -296,15 +307,28 @@ async def _write(response: web.StreamResponse, portion: bytes) -> None:
 
 async def _save(chunks: AsyncIterator[bytes], path: Path) -> None:
     size = 0
-    with path.open("wb") as file:
+    file = await _on_disk(lambda: path.open("wb"))
+    try:
         async for chunk in chunks:
             size += len(chunk)
             if size > _MOST_IMPORTED:
                 raise _too_large()
-            try:
-                await asyncio.to_thread(file.write, chunk)
-            except OSError as error:
-                raise MemoryStoreError(f"The file cannot be kept while it is read ({error.strerror})") from None
+            await _on_disk(partial(file.write, chunk))
+        await _on_disk(file.flush)
+    finally:
+        with contextlib.suppress(OSError):  # of what could not be written, which was said
+            file.close()
+
+
+async def _on_disk(work: Callable[[], V]) -> V:
+    """MemoryStoreError when the disk is full or cannot be written."""
+    try:
+        return await asyncio.to_thread(work)
+    except OSError as error:
+        raise MemoryStoreError(
+            f"The file cannot be kept while it is read ({error.strerror or error}): make room on the disk, and the "
+            "data folder writable"
+        ) from None
 
 
 def _too_large() -> RequestError:

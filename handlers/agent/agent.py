@@ -75,12 +75,12 @@ class Agent:
         """Whether it is of use to begin the answer before the speaker has finished. A skill answers at once."""
         if self._faculties.confirmations.waits(place_of(request)):
             return False
-        history = self.conversations.history(request.conversation_id)
+        history = self.conversations.history(request.conversation_id, request.caller)
         return self._faculties.router.route(request, history).kind is not Kind.FAST
 
     def expects_answer(self, request: Request) -> bool:
         """Whether the assistant has asked something: then a lone name may be all that is said."""
-        history = self.conversations.history(request.conversation_id)
+        history = self.conversations.history(request.conversation_id, request.caller)
         asked = bool(history) and history[-1].answer.rstrip().endswith("?")
         return asked or self._faculties.confirmations.waits(place_of(request))
 

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from handlers.agent.caller import ANYBODY, Caller
 from handlers.agent.heard import Playback
 
 if TYPE_CHECKING:  # a skill knows conversations, which know what skills understood
@@ -26,16 +27,20 @@ class Turn:
     """How the answer sounds, where it was spoken: it may still be interrupted."""
     match: Match | None = None
     """What a skill understood; a follow-up may go on from it."""
+    untrusted: bool = False
+    """Whether strangers may have written what the answer says: a page that was read, now or some turns before."""
 
 
 @dataclass
 class _Conversation:
+    caller: Caller
     turns: deque[Turn]
     last_used: float = field(default_factory=time.monotonic)
 
 
 class Conversations:
-    """The last turns of every conversation, by its id."""
+    """The last turns of every conversation, by its id. Only whoever had them is shown them: when somebody else goes on
+    with the conversation, it begins anew."""
 
     def __init__(self, turns: int, idle_seconds: float) -> None:
         self._turns = max(1, turns)  # "say that again" needs one
@@ -45,18 +50,21 @@ class Conversations:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def history(self, conversation_id: str) -> list[Turn]:
-        """Earlier turns, oldest first; empty for a new conversation or one that has been silent too long."""
+    def history(self, conversation_id: str, caller: Caller | None = None) -> list[Turn]:
+        """Earlier turns, oldest first; empty for a new conversation, one that has been silent too long, or somebody
+        else's. Without a caller it is whoever's: not to be shown to anybody."""
         self._forget()
         conversation = self._by_id.get(conversation_id)
-        return list(conversation.turns) if conversation else []
+        if conversation is None or (caller is not None and not _same(caller, conversation.caller)):
+            return []
+        return list(conversation.turns)
 
-    def add(self, conversation_id: str, turn: Turn) -> None:
+    def add(self, conversation_id: str, turn: Turn, caller: Caller = ANYBODY) -> None:
         """Remember a turn. Without an id there is nothing to remember it by."""
         if not conversation_id:
             return
-        history = self.history(conversation_id)
-        self._by_id[conversation_id] = _Conversation(deque([*history, turn], maxlen=self._turns))
+        history = self.history(conversation_id, caller)
+        self._by_id[conversation_id] = _Conversation(caller, deque([*history, turn], maxlen=self._turns))
         self._by_id.move_to_end(conversation_id)
         while len(self._by_id) > _MAX_CONVERSATIONS:
             self._by_id.popitem(last=False)
@@ -101,3 +109,8 @@ class Conversations:
         over = time.monotonic() - self._idle_seconds
         while self._by_id and next(iter(self._by_id.values())).last_used < over:
             self._by_id.popitem(last=False)
+
+
+def _same(one: Caller, other: Caller) -> bool:
+    """Whether both may hear the same. A voice that nobody knows may be anybody's, but not with a guest's role."""
+    return (one.user, one.role) == (other.user, other.role)

@@ -19,6 +19,7 @@ from handlers.language import normalize, primary
 from handlers.timeline import Timeline, ignore, recorded
 from handlers.wire import fields
 from handlers.wire.connection import Connection
+from handlers.wire.heartbeat import PING_SECONDS, Heartbeat
 from handlers.wire.ordered import Ordered
 
 _MAX_ID = 200
@@ -37,11 +38,14 @@ class AgentHandler:
         agent: Agent,
         settings: AgentSettings,
         on_timeline: Callable[[Timeline], None] = ignore,
+        ping_seconds: float = PING_SECONDS,
     ) -> None:
+        """Work that sends nothing for `ping_seconds` sends a `ping`."""
         self._connection = connection
         self._agent = agent
         self._settings = settings
         self._on_timeline = on_timeline
+        self._ping_seconds = ping_seconds
         self._answers = Ordered(connection, "handle")
 
     def wants(self, event_type: str) -> bool:
@@ -52,7 +56,8 @@ class AgentHandler:
 
     async def _answer(self, request: Request) -> None:
         context = {"conversation_id": request.conversation_id}
-        await self._connection.send(HandledStart(context=context).event())
+        heartbeat = Heartbeat(self._connection, self._ping_seconds)
+        await heartbeat.send(HandledStart(context=context).event())
         text = remembered = ""
         volume = SAME_VOLUME
         with (
@@ -61,7 +66,7 @@ class AgentHandler:
         ):
             response = self._agent.respond(request, timeline)
             try:
-                async with contextlib.aclosing(response.parts()) as parts:
+                async with heartbeat, contextlib.aclosing(response.parts()) as parts:
                     async for part in parts:
                         match part:
                             case str():
@@ -75,7 +80,7 @@ class AgentHandler:
                             case _:  # the protocol has no event for tools
                                 continue
                         text += delta
-                        await self._connection.send(HandledChunk(delta).event())
+                        await heartbeat.send(HandledChunk(delta).event())
             finally:
                 response.remember(remembered)
         await self._connection.send(HandledStop().event())

@@ -7,9 +7,8 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 from handlers.agent.conversations import Turn
 from handlers.agent.faculties import Faculties
@@ -26,6 +25,7 @@ from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolResult, ToolS
 from handlers.agent.tools.toolbox import ToolTurn, as_message
 from handlers.errors import EngineError, MeadowlarkError
 from handlers.timeline import Mark, Timeline
+from handlers.whole import to_its_end
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -35,19 +35,30 @@ NOBODY = "none"
 _GRACE_SECONDS = 0.3
 """A language model that begins so soon after the end of the question needs no sentence before it."""
 
-T = TypeVar("T")
+_UNEXPECTED = 2
+"""A model that is usually quick is given so many times the patience before a sentence fills the time."""
+
+
+@dataclass(frozen=True)
+class _Quick:
+    """What is said where a model has not begun after some seconds."""
+
+    sentence: str
+    seconds: float
 
 
 class Response:
     """The answer to one request. It may be a draft: it does nothing and settles nothing before `committed` is set."""
 
     def __init__(self, faculties: Faculties, request: Request, timeline: Timeline, committed: asyncio.Event) -> None:
-        self.request = request
+        memories = faculties.memories
+        self.request = replace(request, private=memories is not None and memories.is_private(request))
         self._faculties = faculties
         self._timeline = timeline
         self._committed = committed
         self._place = place_of(request)
-        self._history = faculties.conversations.history(request.conversation_id)
+        self._history = faculties.conversations.history(request.conversation_id, request.caller)
+        self._untrusted = any(turn.untrusted for turn in self._history)
         self._match: Match | None = None
         self._tools: ToolTurn | None = None
         self._notes: Sequence[Note] = ()
@@ -62,6 +73,8 @@ class Response:
             async for part in parts:
                 if isinstance(part, str | Filler):
                     self._timeline.mark(Mark.FIRST_TOKEN)
+                elif isinstance(part, ToolFinished):
+                    self._untrusted = self._untrusted or part.result.untrusted
                 yield part
 
     def remember(self, answer: str, playback: Playback | None = None) -> None:
@@ -69,13 +82,14 @@ class Response:
         answer = answer.strip()
         if not answer or self._timeline.route == NOBODY:  # an apology would only teach the model to apologise
             return
-        turn = Turn(self.request.text, answer, playback, self._match)
-        self._faculties.conversations.add(self.request.conversation_id, turn)
+        untrusted = self._untrusted or (self._tools is not None and self._tools.untrusted)
+        turn = Turn(self.request.text, answer, playback, self._match, untrusted)
+        self._faculties.conversations.add(self.request.conversation_id, turn, self.request.caller)
         memories = self._faculties.memories
         if memories is None or self._tools is None:  # a skill remembers by itself what should be remembered
             return
         memories.told(self.request, self._notes)
-        learnt = "" if self._tools.untrusted else answer  # strangers do not write our memories
+        learnt = "" if untrusted else answer  # strangers do not write our memories
         memories.turn_finished(self.request, learnt, self._timeline.turn_id)
 
     def _answer(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
@@ -110,7 +124,7 @@ class Response:
                     yield part
             return
         try:
-            text = await _to_its_end(doing)
+            text = await to_its_end(doing)
         except MeadowlarkError as error:
             text = self._failed("The confirmed action", error)
         finally:
@@ -127,7 +141,7 @@ class Response:
         occasion = Occasion(self.request, self._history, self._faculties.now(), locale)
         perform = partial(self._faculties.skills.perform, match, occasion)
         try:
-            reply = await _to_its_end(self._written_down(match, perform))
+            reply = await to_its_end(self._written_down(match, perform))
         except MeadowlarkError as error:
             yield self._failed(match.intent, error)
             return
@@ -152,7 +166,7 @@ class Response:
         skills = self._faculties.skills
         if not skills.acts(match.intent):
             return await work()
-        discreet = skills.discreet(match.intent)
+        discreet = self.request.private or skills.discreet(match.intent)
         heard, slots = ("", {}) if discreet else (self.request.text, match.slots)
         action = Action(f"skill/{match.intent}", slots, self.request.caller, heard, self._timeline.turn_id, confirmed)
         await self._faculties.audit.attempt(action)
@@ -168,6 +182,10 @@ class Response:
     async def _think(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
         """Let a language model answer, with what is remembered and with tools."""
         faculties = self._faculties
+        if not faculties.thinker.uses_tools and self._asks_to_act():
+            self._timeline.route = "skill/CannotAct"  # a small model would claim that it is done
+            yield self._sentence("CannotAct")
+            return
         memories = faculties.memories
         self._tools = tools = faculties.toolbox.turn(self.request, self._timeline.turn_id)
         if memories is not None:
@@ -181,13 +199,13 @@ class Response:
             notes=[memories.sentence(note) for note in self._notes] if memories is not None else None,
             tools=bool(tools.specs) and faculties.thinker.uses_tools,
         )
-        filler = self._sentence("OneMoment") if route.kind is Kind.HYBRID else ""
+        filler = self._filler(route)
         async with contextlib.aclosing(self._rounds(messages, tools, filler)) as parts:
             async for part in parts:
                 yield part
 
     async def _rounds(
-        self, messages: list[Message], tools: ToolTurn, filler: str = "", results: Sequence[ToolResult] = ()
+        self, messages: list[Message], tools: ToolTurn, filler: _Quick | None = None, results: Sequence[ToolResult] = ()
     ) -> AsyncGenerator[AnswerPart, None]:
         """Let the model write, run the tools that it asks for, and let it go on, until it asks for none. `results` are
         those of an earlier round."""
@@ -220,7 +238,7 @@ class Response:
             if tools.exhausted:  # it was given none, and asks for them all the same
                 yield _sentence_after(spoken, self._sentence("BrokenOff"))
                 return
-            filler = ""
+            filler = None
             await self._committed.wait()  # no tool runs on a guess
             if doubtful := tools.destructive(calls):
                 pending = Pending(partial(self._go_on, messages, said, calls, tools), role=self.request.caller.role)
@@ -250,20 +268,20 @@ class Response:
                 yield part
 
     async def _written(
-        self, messages: list[Message], tools: ToolTurn, filler: str
+        self, messages: list[Message], tools: ToolTurn, filler: _Quick | None
     ) -> AsyncGenerator[Written | Filler, None]:
-        """What the model writes; after `filler`, if it has not begun when the question is known to be whole."""
+        """What the model writes; after `filler`, if it has not begun in time once the question is known to be whole."""
         faculties = self._faculties
         specs = () if tools.exhausted else tools.specs
         chat = faculties.thinker.chat(messages, faculties.generation, specs, self._timeline)
         async with contextlib.aclosing(chat) as pieces:
-            if filler:
+            if filler is not None:
                 first = asyncio.create_task(_next(pieces))
                 try:
                     await _either(first, self._committed)
-                    await asyncio.wait({first}, timeout=_GRACE_SECONDS)
+                    await asyncio.wait({first}, timeout=filler.seconds)
                     if not first.done():
-                        yield Filler(filler)
+                        yield Filler(filler.sentence)
                     piece = await first
                 finally:
                     first.cancel()
@@ -280,8 +298,21 @@ class Response:
 
     def _question(self, tools: ToolTurn, calls: Sequence[ToolCall]) -> str:
         """What is asked before destructive calls, from their real arguments."""
-        what = " ".join(dict.fromkeys(tools.question(call) for call in calls))
+        what = " ".join(dict.fromkeys(tools.questions(calls)))  # only the same call twice has the same one
         return f"{what} {self._sentence('SayYes')}"
+
+    def _filler(self, route: Route) -> _Quick | None:
+        patience = self._faculties.settings.quick_sentence_seconds
+        if not patience:
+            return None
+        seconds = _GRACE_SECONDS if route.kind is Kind.HYBRID else patience * _UNEXPECTED
+        return _Quick(self._sentence("OneMoment"), seconds)
+
+    def _asks_to_act(self) -> bool:
+        """Whether the first word is one of a request to do something, rather than of a question."""
+        first = self.request.text.casefold().split(maxsplit=1)[:1]
+        actions = self._faculties.skills.spoken_words(self.request.language, "actions")
+        return bool(first) and first[0].strip(",.!") in actions
 
     def _sentence(self, name: str) -> str:
         return self._faculties.skills.sentence(name, self.request.language)
@@ -299,20 +330,6 @@ async def _run(
             yield event
     order = [id(call) for call in calls]
     came.sort(key=lambda result: order.index(id(result.call)))
-
-
-async def _to_its_end(work: Awaitable[T]) -> T:
-    """Wait for something that must not be left half done, also when the turn is interrupted meanwhile. It is quick."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody is left to hear of it; what was done is written down
-        raise
 
 
 def _apart(before: str, text: str) -> str:

@@ -94,7 +94,7 @@ class Router:
         if before is not None:
             match = self._follow_ups.complete(before, request.text, request.language)
             if match is not None:
-                return Route(Kind.FAST, _COMPLETED, "a follow-up to what a skill answered", match)
+                return self._choose(_COMPLETED, "a follow-up to what a skill answered", match)
         if history and self._follow_ups.looks_like_followup(request.text, request.language):
             return self._think(0.0, "a follow-up that no skill can complete")
         return self._think(0.0, "no skill knows the sentence")
@@ -107,14 +107,18 @@ class Router:
     def _known(self, match: Match, request: Request, history: Sequence[Turn], confirming: bool) -> Route:
         if match.intent in _NEEDS_A_QUESTION:
             if confirming:
-                return Route(Kind.FAST, _WHOLE, "an action waits for it", match)
+                return self._choose(_WHOLE, "an action waits for it", match)
             return self._think(0.0, "a yes or no, and no action waits for one")
         if match.intent == _ANSWERS_A_SKILL and not _skill_has_asked(history):
             return self._think(0.0, "an answer, and no skill has asked")
         asked = bool(history) and history[-1].answer.rstrip().endswith("?") and history[-1].match is None
         if asked and match.intent not in _ALWAYS and len(request.text.split()) <= _SHORT_WORDS:
-            return self._think(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question")
-        return Route(Kind.FAST, _WHOLE, "a skill knows the whole sentence", match)
+            return self._choose(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question", match)
+        return self._choose(_WHOLE, "a skill knows the whole sentence", match)
+
+    def _choose(self, confidence: float, reason: str, match: Match) -> Route:
+        """The skill, where it is sure enough that it understands."""
+        return Route(Kind.FAST, confidence, reason, match) if confidence >= SURE else self._think(confidence, reason)
 
     def _think(self, confidence: float, reason: str) -> Route:
         expected = self._expected_seconds()

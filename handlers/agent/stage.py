@@ -10,7 +10,7 @@ from typing import Literal, Protocol, Self
 from pydantic import Field, model_validator
 
 from handlers.agent.caller import ANYBODY, AccessSettings, Caller
-from handlers.agent.llm.locality import check_local, require_local
+from handlers.agent.llm.locality import check_local, is_cloud_model, require_local
 from handlers.agent.llm.settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.profiles import Length, Profile, ProfileSettings, choose_profile
@@ -80,6 +80,11 @@ class AgentSettings(Section):
         if self.local_only:
             check_local(self.ollama, self.endpoints)
             require_local(self.memory.ollama.url, "agent.memory.ollama.url")
+            if self.memory.embedder == "ollama" and is_cloud_model(self.memory.ollama.model):
+                raise ValueError(
+                    f"agent.memory.ollama.model '{self.memory.ollama.model}' runs at ollama.com, which would be told "
+                    "what is remembered here; to allow that, set  agent.local_only: false"
+                )
             for key, url in (
                 ("chroma_url", self.memory.index.chroma_url),
                 ("qdrant_url", self.memory.index.qdrant_url),
@@ -115,6 +120,8 @@ class Request:
     caller: Caller = ANYBODY
     wake_word: str = ""
     """The wake word that began the turn, if one did: it may have a persona of its own."""
+    private: bool = False
+    """Whether the place is in private mode: nothing of what is said is kept."""
 
 
 def place_of(request: Request) -> str:

@@ -7,6 +7,7 @@ Order: `transcript-start`, `transcript-chunk`, `transcript`, `transcript-stop`. 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -33,11 +34,17 @@ class AsrHandler:
     """One connection's speech to text. Takes audio with or without a `transcribe` before it."""
 
     def __init__(
-        self, connection: Connection, recognizer: Recognizer, on_timeline: Callable[[Timeline], None] = ignore
+        self,
+        connection: Connection,
+        recognizer: Recognizer,
+        on_timeline: Callable[[Timeline], None] = ignore,
+        attending: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
+        """`attending` holds from the first audio of a request to its transcript: work in the background waits."""
         self._connection = connection
         self._recognizer = recognizer
         self._on_timeline = on_timeline
+        self._attending = attending
         self._language: str | None = None
         self._hints = NO_HINTS
         self._input: AudioInput | None = None
@@ -78,7 +85,7 @@ class AsrHandler:
             if before is not None:
                 await asyncio.wait([before])  # answers come in the order of the requests
             await self._connection.send(TranscriptStart(language=self._language).event())
-            with recorded(Timeline(uuid4().hex, service="asr"), self._on_timeline) as timeline:
+            with self._attending(), recorded(Timeline(uuid4().hex, service="asr"), self._on_timeline) as timeline:
                 transcript = await self._recognizer.recognize(
                     audio.chunks(),
                     _Streamed(self._connection),

@@ -59,6 +59,7 @@ from handlers.wake.stage import require_words
 from handlers.wire import fields
 from handlers.wire.audio_input import AUDIO_EVENTS, AudioInput
 from handlers.wire.connection import Connection
+from handlers.wire.heartbeat import PING_SECONDS, Heartbeat
 from handlers.wire.text_input import TextInput
 
 _STAGES = {"wake": Stage.WAKE, "asr": Stage.ASR, "handle": Stage.HANDLE, "tts": Stage.TTS}
@@ -75,8 +76,12 @@ _REPLACED_SECONDS = 0.5
 class PipelineHandler:
     """One connection's turns, one at a time; a new `run-pipeline` cancels the turn before it."""
 
-    def __init__(self, connection: Connection, pipeline: Pipeline, longest_text: int) -> None:
+    def __init__(
+        self, connection: Connection, pipeline: Pipeline, longest_text: int, ping_seconds: float = PING_SECONDS
+    ) -> None:
+        """A turn at work that sends nothing for `ping_seconds` sends a `ping`."""
         self._connection = connection
+        self._ping_seconds = ping_seconds
         self._pipeline = pipeline
         self._longest_text = longest_text
         self._task: asyncio.Task[None] | None = None
@@ -199,20 +204,25 @@ class PipelineHandler:
         if before is not None:
             await asyncio.wait([before])
         timeline = Timeline(uuid4().hex)
+        heartbeat = Heartbeat(self._connection, self._ping_seconds)
+        heartbeat.awake = request.start is not Stage.WAKE  # a wake word may take hours
 
         async def emit(event: TurnEvent) -> None:
             wyoming = to_wyoming(event)
             if wyoming is None:
                 return
+            if isinstance(event, Detected):
+                heartbeat.awake = True
             if isinstance(event, VoiceStopped):
                 audio.close()  # the rest of a microphone that stays open is dropped, not waited for
             if isinstance(event, LAST_EVENTS[request.end]):
                 timeline.finish(Outcome.COMPLETED)
                 wyoming.data["timeline"] = timeline.as_dict()
-            await self._connection.send(wyoming)
+            await heartbeat.send(wyoming)
 
         try:
-            await self._pipeline.run(request, audio.chunks(), text.pieces(), emit, timeline, feedback)
+            async with heartbeat:
+                await self._pipeline.run(request, audio.chunks(), text.pieces(), emit, timeline, feedback)
         except MeadowlarkError as error:
             answer = Error(text=str(error), code=error.code).event()
             answer.data["timeline"] = timeline.as_dict()

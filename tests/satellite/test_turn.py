@@ -29,9 +29,11 @@ def names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
 
-async def have_turn(peer: Peer, sink: Sink | None = None, *, ends: bool = False, patience: float = 10.0) -> TurnResult:
+async def have_turn(
+    peer: Peer, sink: Sink | None = None, *, ends: bool = False, patience: float = 10.0, limit: float = 60.0
+) -> TurnResult:
     request = TurnRequest("kitchen", "c0", "okay_nabu")
-    turn = Turn(Link(peer.uri), sink or NoSink(), request, silent_seconds=patience)
+    turn = Turn(Link(peer.uri), sink or NoSink(), request, silent_seconds=patience, turn_seconds=limit)
     for piece in SECOND:
         turn.hear(piece)
     if ends:
@@ -135,6 +137,37 @@ async def test_a_silent_server_ends_the_turn(serve: Serve) -> None:
         await connection.receive_until("never")
 
     result = await have_turn(await serve(script), patience=0.2)
+    assert isinstance(result.error, DeadlineError)
+
+
+async def test_a_server_that_says_it_is_at_work_is_waited_for(serve: Serve) -> None:
+    """Longer than for silence, and longer than an answer may take."""
+
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.5)
+        for _ in range(5):
+            await asyncio.sleep(0.4)  # at work
+            await connection.send(Event("ping", {"text": "there?"}))
+            await connection.receive_until("pong")
+        await connection.answer()
+        await connection.receive_until("never")
+
+    peer = await serve(script)
+    result = await have_turn(peer, patience=1.5, limit=1.5)
+    assert result.error is None
+    assert result.answer == ANSWER
+    (turn,) = peer.turns
+    assert [event.data for event in turn.received if event.type == "pong"] == [{"text": "there?"}] * 5
+
+
+async def test_a_server_that_never_comes_to_an_end_is_left(serve: Serve) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.5)
+        while True:
+            await asyncio.sleep(0.05)
+            await connection.send(Event("handled-chunk", {"text": "and "}))
+
+    result = await have_turn(await serve(script), limit=0.5)
     assert isinstance(result.error, DeadlineError)
 
 

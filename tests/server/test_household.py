@@ -15,11 +15,18 @@ from handlers.agent.caller import Caller, Role
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.forgetting import Forgotten
 from handlers.agent.memory.stage import Origin, Source, Tenant, TenantKind
+from handlers.agent.schedule.entry import Entry, Heard
+from handlers.agent.schedule.schedule import Schedule
 from handlers.agent.stage import AgentSettings, Request
+from handlers.errors import ModelError
 from handlers.models.store import ModelStore
+from handlers.timeline import Timeline
+from handlers.tts.piper import PiperSynthesizer
 from handlers.wire.client import WyomingClient
-from server.household import open_memories
-from tests.server.test_pipeline import status
+from server.engines import load_engines
+from server.household import open_household, open_memories
+from server.settings import ServerSettings
+from tests.server.test_pipeline import status, wait_for_turn
 from tests.support.ollama import SOON, Call, FakeOllama, Model, stopped_ollama
 from tests.support.server import ServerProcess, own_data, read_until
 
@@ -32,6 +39,9 @@ agent:
     satellites: {kitchen: {room: kitchen}}
   tools: {commands: [COMMANDS]}
 """
+
+NO_MODELS = {"order": ["builtin"], "builtin": {"model": ""}, "memory": {"enabled": False}}
+"""Settings of an agent that is loaded in a moment."""
 
 COMMANDS = """
 tools:
@@ -153,16 +163,21 @@ async def a_guest_is_offered_nothing_that_acts(client: WyomingClient, ollama: Fa
 
 
 async def the_status_tells_how_turns_were_decided(server: ServerProcess) -> None:
-    async with server.client() as client:
-        await client.send(Event("run-pipeline", {"start_stage": "handle", "end_stage": "handle"}))
-        await client.send(Event("transcript", {"text": "What time is it?"}))
-        await read_until(client, "handled")
-    async with asyncio.timeout(SOON):
-        while not (turns := (await asyncio.to_thread(status, server))["turns"]):
-            """The turn is noted when it has ended."""
-    assert isinstance(turns, list)
-    decision = turns[0]["decision"]
-    assert decision == {"kind": "fast", "confidence": 1.0, "reason": "a skill knows the whole sentence"}
+    """Of whole turns, and of questions that Home Assistant asks the service `handle`."""
+    known = {"kind": "fast", "confidence": 1.0, "reason": "a skill knows the whole sentence"}
+    for service in ("pipeline", "handle"):
+        before = (await asyncio.to_thread(status, server))["turns"]
+        assert isinstance(before, list)
+        async with server.client() as client:
+            if service == "pipeline":
+                await client.send(Event("run-pipeline", {"start_stage": "handle", "end_stage": "handle"}))
+            await client.send(Event("transcript", {"text": "What time is it?"}))
+            await read_until(client, "handled")
+        turn = await wait_for_turn(server, before)  # it is noted when it has ended
+        assert (turn["service"], turn["decision"]) == (service, known)
+    engines = (await asyncio.to_thread(status, server))["engines"]
+    assert isinstance(engines, dict)
+    assert engines["agent"]["schedule"] == "ready"
 
 
 async def test_without_its_ollama_the_memory_knows_words(
@@ -186,3 +201,36 @@ async def test_without_its_ollama_the_memory_knows_words(
         assert [each.content for each in await memories.page(anna)] == ["Julia likes tulips."]
         await memories.close()
     await thinker.close()
+
+
+async def test_a_schedule_that_cannot_be_opened_does_not_stop_the_house(
+    tmp_path: Path, store: ModelStore, piper: PiperSynthesizer
+) -> None:
+    (tmp_path / "schedule.sqlite").mkdir()
+    settings = AgentSettings.model_validate(NO_MODELS)
+    household = await open_household(settings, tmp_path, store, lambda name, done, size: None, piper)
+    try:
+        assert "check the disk" in household.timers_not_kept
+        response = household.agent.respond(Request("Set a timer for 5 minutes."), Timeline("t"))
+        answer = "".join([part async for part in response.parts() if isinstance(part, str)])
+        assert "5 minutes" in answer
+    finally:
+        await household.close()
+
+
+async def test_a_house_is_closed_when_an_engine_cannot_be_loaded(tmp_path: Path, data_dir: Path) -> None:
+    folder = own_data(tmp_path, data_dir)
+    settings = ServerSettings.model_validate(
+        {"data_dir": folder, "agent": NO_MODELS, "asr": {"model": str(tmp_path / "nowhere")}}
+    )
+    with pytest.raises(ModelError):
+        await load_engines(settings)
+    assert (folder / "schedule.sqlite").exists()  # it was open
+    schedule = Schedule(folder / "schedule.sqlite", _nobody)
+    await schedule.start()
+    await schedule.close()
+    assert schedule.not_kept == ""  # nobody uses it any more
+
+
+async def _nobody(entry: Entry) -> Heard:
+    return Heard.NOBODY

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from pathlib import Path
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from handlers.errors import SettingsError
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from tests.server.test_pipeline import ask
@@ -101,5 +103,12 @@ def test_ids_and_tokens_are_kept_and_private(tmp_path: Path, name: str) -> None:
     assert len(first) > 30
     assert make(tmp_path) == first
     assert (tmp_path / name).stat().st_mode & 0o077 == 0
-    (tmp_path / name).write_text("")  # cut off by a full disk
+    (tmp_path / name).unlink()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # stands for a full disk
+    try:
+        with pytest.raises(SettingsError, match=f"{name} cannot be kept .*: make room on the disk"):
+            make(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(make(tmp_path)) > 30

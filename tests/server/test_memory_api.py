@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
+import resource
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +16,21 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from handlers.agent.caller import Caller
 from handlers.agent.llm.thinker import Thinker
+from handlers.agent.memory.background import Pace
 from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Origin, Source, Tenant, TenantKind
-from handlers.agent.stage import AgentSettings
+from handlers.agent.stage import AgentSettings, Request
 from handlers.models.store import ModelStore
 from server.household import open_memories
 from server.http import HttpServer, Status
 from server.memory_api import MemoryApi, answer_in_json
 from server.metrics import Metrics
 from tests.support.memories import opened
+from tests.support.ollama import FakeOllama
 from tests.support.server import ANSWER_SECONDS
+from tests.support.upkeep import able_model
 
 BASE = "/api/v1/memory"
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -62,17 +68,23 @@ class Client:
         return [note["content"] for note in answer.body["notes"]]
 
 
+@contextlib.asynccontextmanager
+async def served(memories: Memories) -> AsyncIterator[Client]:
+    app = web.Application(middlewares=[answer_in_json])
+    app.add_routes(MemoryApi(lambda: memories).routes())
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with aiohttp.ClientSession() as session:
+        yield Client(session, f"http://127.0.0.1:{runner.addresses[0][1]}", memories)
+    await runner.cleanup()
+
+
 @pytest.fixture
 async def client(tmp_path: Path) -> AsyncIterator[Client]:
     async with opened(tmp_path / "memory") as (memories, upkeep):
-        app = web.Application(middlewares=[answer_in_json])
-        app.add_routes(MemoryApi(lambda: memories).routes())
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        async with aiohttp.ClientSession() as session:
-            yield Client(session, f"http://127.0.0.1:{runner.addresses[0][1]}", memories)
-        await runner.cleanup()
+        async with served(memories) as client:
+            yield client
         await upkeep.idle()
 
 
@@ -264,7 +276,7 @@ async def test_a_damaged_list_of_private_places_is_no_memory_at_all(tmp_path: Pa
     thinker = Thinker([], settings.think)
     memories, reason = await open_memories(settings, tmp_path, store, lambda *_: None, thinker)
     assert memories is None
-    assert "remove it to end private mode everywhere" in reason
+    assert "remove it to end private mode everywhere" in reason()
     await thinker.close()
 
 
@@ -354,6 +366,71 @@ async def test_secrets_are_not_kept(client: Client) -> None:
         assert answer.body["error"].startswith("Secrets are not kept")
         assert "4711" not in answer.body["error"]
     assert await client.contents() == ["Julia likes tulips."]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["Der Türcode ist 4711", "Mein Passwort ist hunter22", "Le code de la porte est 4711", "La contraseña es hunter22"],
+)
+async def test_secrets_are_not_kept_in_any_language(client: Client, content: str) -> None:
+    note_id = await client.add("Julia likes tulips.")
+    note = (await client.ask("GET", f"/{note_id}")).body
+    for answer in (
+        await client.ask("POST", json={"content": content}),
+        await client.ask("PATCH", f"/{note_id}", json={"content": content}),
+        await client.ask("PATCH", f"/{note_id}", json={"context": content}),
+        await client.ask("PATCH", f"/{note_id}", json={"content": "Julia likes roses.", "keywords": [content]}),
+        await client.ask("PATCH", f"/{note_id}", json={"content": "Julia likes roses.", "tags": ["x", content]}),
+    ):
+        assert answer.status == 409
+        assert answer.body["error"].startswith("Secrets are not kept")
+    assert (await client.ask("GET", f"/{note_id}")).body == note
+    assert await client.contents() == ["Julia likes tulips."]
+
+
+async def test_what_waits_to_be_learnt_is_forgotten_too(tmp_path: Path) -> None:
+    async with (
+        FakeOllama() as ollama,
+        able_model(ollama) as model,
+        opened(tmp_path, model=model, pace=Pace(quiet_seconds=3600)) as (memories, upkeep),
+        served(memories) as client,
+    ):
+        for user in ("anna", "tom"):
+            said = Request("Julia is allergic to nuts, what can I cook?", "en", "c", Caller(user, "kitchen"))
+            memories.turn_finished(said, "Soup.", "t")
+        assert (await client.ask("DELETE", "?about=Julia&tenant=person:anna")).body == {"forgotten": 0}
+        assert upkeep.waiting == 1
+
+
+async def test_a_full_disk_is_said(client: Client) -> None:
+    """A limit on the size of files stands for it where the file is kept, one of SQLite where its notes are."""
+    unkept = "The file cannot be kept while it is read (File too large): make room"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+    try:
+        answer = await client.ask("POST", "/import", data=io.BytesIO(b"x" * 1_100_000), headers=LINES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (answer.status, answer.body["error"][: len(unkept)]) == (503, unkept)
+    assert list(client.memories.folder.glob("import-*")) == []
+    for number in range(50):
+        client.memories.journal.add(HOUSEHOLD, NewNote(f"Box {number} holds tulips.", Source(Origin.SAID)))
+    exported = (await client.ask("GET", "/export")).body.encode()
+    writer = client.memories.journal._file._writer
+    writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0]}")
+    answer = await client.ask("POST", "/import?tenant=person:tom", data=exported, headers=LINES)
+    writer.execute("PRAGMA max_page_count = 100000")
+    assert (answer.status, answer.body["error"].endswith("the disk is full: make room")) == (503, True)
+    assert await client.contents("person:tom") == []
+
+
+async def test_a_folder_that_cannot_be_written_is_said(client: Client) -> None:
+    folder = client.memories.folder
+    aside = folder.rename(folder.with_name("aside"))
+    answer = await client.ask("POST", "/import", data=b"x", headers=LINES)
+    aside.rename(folder)
+    assert answer.status == 503
+    assert answer.body["error"].startswith("The file cannot be kept while it is read")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from handlers.agent.memory.index import IndexSettings, SearchIndex, open_index
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.minilm import MiniLM
+from handlers.agent.memory.owed import OWED
 from handlers.agent.memory.places import PrivatePlaces
 from handlers.agent.memory.recall import Recall, RecallSettings
 from handlers.agent.memory.settings import MemorySettings
@@ -33,7 +34,10 @@ async def opened(
     with TemporaryDirectory() as weights:
         embedder = MiniLM(embedding_model(Path(weights)))
         journal = Journal(folder)
-        search = SearchIndex(journal, make) if make else open_index(IndexSettings(kind=index), folder, journal)
+        if make:
+            search = SearchIndex(journal, make, owed=folder / OWED)
+        else:
+            search = open_index(IndexSettings(kind=index), folder, journal)
         settings = MemorySettings()
         recall = Recall(journal, search, embedder, RecallSettings(embedding_ms=5000), NAMES)
         upkeep = Upkeep(journal, search, embedder, lambda: model, settings, names=NAMES, pace=pace)

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 
 from handlers.agent.llm.calls import CallPieces, as_json, format_as_json, tools_as_json
+from handlers.agent.llm.errors import keep_apart, kind_of
 from handlers.agent.llm.fitting import fitted, without_tools
 from handlers.agent.llm.openmp import provide_openmp
 from handlers.agent.llm.settings import BuiltinSettings
@@ -92,7 +93,14 @@ class BuiltinModel:
             self._generate(messages, generation, tools, emit)
 
         deltas = self._workers.stream_calls(generate)
-        answer = spoken(deltas, self._settings.first_token_seconds, _SILENCE_SECONDS, tools)
+        answer = spoken(
+            deltas,
+            self._settings.first_token_seconds,
+            _SILENCE_SECONDS,
+            tools,
+            told=messages,
+            longest=generation.longest,
+        )
         try:
             async with contextlib.aclosing(answer):
                 async for piece in answer:
@@ -122,7 +130,8 @@ class BuiltinModel:
                 break
             room //= 2
         if problem:
-            raise EngineError(f"{self.name} failed: {problem.get('message', problem)}")
+            keep_apart(self.name, str(problem.get("message", problem)))
+            raise EngineError(f"{self.name} failed{kind_of(problem.get('type'))}: the log at the level debug says why")
 
     def _request(
         self, messages: Sequence[Message], generation: Generation, tools: Sequence[ToolSpec]
@@ -167,7 +176,8 @@ class BuiltinModel:
         try:
             self._server.handle_chat_completions(request, take)
         except Exception as error:  # the binding raises bare exceptions
-            raise EngineError(f"{self.name} failed: {error}") from error
+            keep_apart(self.name, str(error))
+            raise EngineError(f"{self.name} failed ({type(error).__name__})") from error
         if failures:
             raise failures[0]
         if not problem:

@@ -11,6 +11,9 @@ from handlers.agent.llm.errors import AnswerError
 from handlers.agent.stage import Generation, Message
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 
+MOST_CALLS = 16
+"""Of one answer: a model that wants more at once has lost its way. The toolbox runs no more either."""
+
 _LONGEST_ARGUMENTS = 64 * 1024
 """Characters; the longest sensible ones are a page of text."""
 
@@ -75,7 +78,7 @@ class CallPieces:
     def take(self, chunk: object) -> str:
         """Read one chunk of a streamed answer: keep its pieces of calls and return its words.
 
-        AnswerError when arguments grow beyond all sense.
+        AnswerError when arguments or the number of calls grow beyond all sense.
         """
         delta = first_choice(chunk).get("delta")
         if not isinstance(delta, dict):
@@ -99,6 +102,8 @@ class CallPieces:
     def _add(self, index: object, id: str, name: str, arguments: object) -> None:
         piece = next((piece for piece in reversed(self._pieces) if piece.index == index), None)
         if piece is None or (id and piece.id and id != piece.id):  # some servers number every call 0
+            if len(self._pieces) == MOST_CALLS:
+                raise AnswerError(f"The model called more than {MOST_CALLS} tools at once")
             piece = _Piece(index, id)
             self._pieces.append(piece)
         piece.id = piece.id or id

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from asyncio import timeout
 from collections.abc import AsyncGenerator, Sequence
 from http import HTTPStatus
 
 from handlers.agent.llm.calls import CallPieces, as_json, first_choice, format_as_json, tools_as_json
-from handlers.agent.llm.errors import AnswerError, PassingError, one_line
+from handlers.agent.llm.errors import AnswerError, PassingError, keep_apart, kind_of
 from handlers.agent.llm.fitting import fitted, without_tools
 from handlers.agent.llm.locality import is_local
 from handlers.agent.llm.settings import EndpointSettings
@@ -29,6 +30,9 @@ _PASSING = (HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.G
 
 _INSTEAD = {"max_tokens": "max_completion_tokens", "temperature": ""}
 """Fields that OpenAI's newer models refuse, which every other server knows, and what they want in their place."""
+
+_TOO_LONG = re.compile(r"context[ _](?:length|size|window)", re.IGNORECASE)
+"""How servers say that a conversation does not fit."""
 
 _FITTINGS = 3
 """Tries to make a conversation fit, each with half the text of the one before."""
@@ -99,7 +103,14 @@ class EndpointModel:
         deltas = self._stream(messages, generation, used)
         try:
             async with contextlib.aclosing(
-                spoken(deltas, settings.first_token_seconds, settings.silence_seconds, used)
+                spoken(
+                    deltas,
+                    settings.first_token_seconds,
+                    settings.silence_seconds,
+                    used,
+                    told=messages,
+                    longest=generation.longest,
+                )
             ) as answer:
                 async for piece in answer:
                     yield piece
@@ -186,7 +197,8 @@ class EndpointModel:
             case openai.APIConnectionError():
                 return PassingError(f"Nobody answers at {self._address} ({_reason(error)})")
             case openai.APIError():  # within the stream
-                return EngineError(f"{self.name} failed: {one_line(error.message)}")
+                keep_apart(self.name, error.message)
+                return EngineError(f"{self.name} failed within its answer{kind_of(error.code, error.type)}")
             case TimeoutError():
                 return EngineError(f"Nobody answers at {self._address} in time")
             case DeadlineError():
@@ -196,7 +208,8 @@ class EndpointModel:
             case ValueError() | TypeError() | AttributeError():  # JSON of another shape; they may repeat what was said
                 return EngineError(f"{self.name} does not speak OpenAI's protocol ({type(error).__name__})")
             case _:  # the HTTP library's
-                return PassingError(f"{self.name} failed ({type(error).__name__}: {one_line(str(error))})")
+                keep_apart(self.name, str(error))
+                return PassingError(f"{self.name} failed ({type(error).__name__})")
 
     def _explain_status(self, status: int, error: openai.APIStatusError) -> EngineError:
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -208,7 +221,12 @@ class EndpointModel:
             )
         if status == HTTPStatus.TOO_MANY_REQUESTS:
             return EngineError(f"{self._address} takes no more requests for now (429): its limit is reached")
-        said = f"{self.name} failed ({status}: {one_line(error.message)})"
+        keep_apart(self.name, error.message)
+        if status == HTTPStatus.BAD_REQUEST and _TOO_LONG.search(f"{error.code} {error.message}"):
+            return EngineError(
+                f"{self.name} takes no conversation of this length (400): set context in agent.endpoints"
+            )
+        said = f"{self.name} failed ({status}{kind_of(error.code, error.type)})"
         return PassingError(said) if status in _PASSING else EngineError(said)
 
     def _fail(self, reason: str) -> bool:

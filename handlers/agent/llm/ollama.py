@@ -11,10 +11,8 @@ from asyncio import timeout
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pydantic import ValidationError
-
 from handlers.agent.llm.calls import new_call, tools_as_json
-from handlers.agent.llm.errors import AnswerError, PassingError, one_line
+from handlers.agent.llm.errors import AnswerError, PassingError, keep_apart
 from handlers.agent.llm.fitting import fitted, without_tools
 from handlers.agent.llm.locality import is_cloud_model, is_local
 from handlers.agent.llm.settings import OllamaSettings
@@ -140,7 +138,14 @@ class OllamaModel:
             raise EngineError(self.unavailable)
         used = tools if self.uses_tools else ()
         deltas = self._stream(messages, generation, used)
-        answer = spoken(deltas, settings.first_token_seconds, settings.silence_seconds, used)
+        answer = spoken(
+            deltas,
+            settings.first_token_seconds,
+            settings.silence_seconds,
+            used,
+            told=messages,
+            longest=generation.longest,
+        )
         try:
             async with contextlib.aclosing(answer):
                 async for piece in answer:
@@ -250,9 +255,9 @@ class OllamaModel:
         return _seconds(self._settings.keep_alive)
 
     def _explain(self, error: Exception) -> EngineError:
-        # What pydantic says of a broken line repeats it, and with it what was said here.
-        said = "" if isinstance(error, ValidationError) else f": {one_line(str(error))}"
-        failed = f"The Ollama at {self._address} failed ({type(error).__name__}{said})"
+        keep_apart(self.name, str(error))
+        reason = str(error) if type(error) is ValueError else type(error).__name__  # plain ones are ours
+        failed = f"The Ollama at {self._address} failed ({reason})"
         if isinstance(error, DeadlineError):
             return DeadlineError(f"{self.name} is too slow: {error}")
         if isinstance(error, ollama.ResponseError):
@@ -260,6 +265,9 @@ class OllamaModel:
                 return EngineError(self._missing(self._model))
             if "parsing tool call" in error.error:
                 return AnswerError(f"{self.name} wrote a call of a tool that cannot be read")
+            if re.search("system memory|out of memory", error.error, re.IGNORECASE):
+                return EngineError(f"{self._address} has too little memory for '{self._model}': choose a smaller model")
+            failed = f"The Ollama at {self._address} failed ({_status(error)}): its own log says why"
             return PassingError(failed) if error.status_code in (502, 503, 504) else EngineError(failed)
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return EngineError(f"No Ollama answers at {self._address} ({type(error).__name__})")
@@ -331,6 +339,10 @@ def _refused_field(error: ollama.ResponseError, body: Mapping[str, object]) -> s
         return ""
     words = {"think": "think", "tools": "does not support tools"}
     return next((field for field, word in words.items() if field in body and word in error.error.lower()), "")
+
+
+def _status(error: ollama.ResponseError) -> str:
+    return f"status {error.status_code}" if error.status_code > 0 else "within its answer"
 
 
 def _changed(model: ollama.ListResponse.Model) -> float:

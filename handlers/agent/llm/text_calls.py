@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from handlers.agent.llm.calls import new_call
 from handlers.agent.llm.errors import AnswerError
-from handlers.agent.stage import Written
+from handlers.agent.safety.repeated import Repeated, read_out
+from handlers.agent.stage import Message, Written
 from handlers.agent.tools.stage import ToolCall, ToolSpec
 
 _MARK = re.compile(r"<(?P<name>/?think(?:ing)?|tool_call)>")
@@ -27,11 +28,13 @@ class TextCalls:
     """Takes the text of an answer in pieces of any size and gives it out again, with calls in the place of their text.
 
     A mark within a thought is part of the thought. Raises AnswerError for a call that cannot be read: it is neither
-    guessed nor spoken.
+    guessed nor spoken. One that stands in what the model was told by others is not a call: it is read out, or, within
+    the marks of a call, an AnswerError.
     """
 
-    def __init__(self, tools: Sequence[ToolSpec]) -> None:
+    def __init__(self, tools: Sequence[ToolSpec], told: Sequence[Message] = ()) -> None:
         self._names = {tool.name for tool in tools}
+        self._repeated = Repeated(told)
         self._held = ""
         self._begun = False
         self._thinks = False
@@ -51,9 +54,9 @@ class TextCalls:
         """The end of the answer: what was held back."""
         held, self._held = self._held, ""
         if self._inside:  # many models end where the closing mark belongs
-            return [_read(held)]
+            return [self._marked(held)]
         if held.lstrip().startswith("{") and (call := self._bare(held)):
-            return [call]
+            return [read_out(held) if self._repeated.names(call) else call]
         return [held] if held else []
 
     def _step(self, out: list[Written]) -> bool:
@@ -64,7 +67,7 @@ class TextCalls:
                 if len(body) > _LONGEST_CALL:
                     raise AnswerError("The model wrote a call of a tool without end")
                 return False
-            out.append(_read(body))
+            out.append(self._marked(body))
             self._held, self._inside = rest, False
             return True
         if not self._begun:
@@ -85,6 +88,12 @@ class TextCalls:
         out.append(self._held[: mark.start() if self._inside else mark.end()])
         self._held = self._held[mark.end() :]
         return True
+
+    def _marked(self, text: str) -> ToolCall:
+        call = _read(text)
+        if self._repeated.names(call):
+            raise AnswerError("The model repeated a call that stands in what a tool or the memory told it")
+        return call
 
     def _bare(self, text: str) -> ToolCall | None:
         """A call without marks; None for other text, also when it is JSON."""

@@ -30,9 +30,11 @@ from handlers.agent.memory.secrets import find_secret
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.memory.stage import (
     Embedder,
+    MemoryStoreError,
     NewNote,
     Note,
     Origin,
+    Space,
     Tenant,
     TenantKind,
     Vector,
@@ -306,9 +308,19 @@ class Upkeep:
         if notes:
             self._unembedded[tenant] = None  # there may be more
             self._unembedded.move_to_end(tenant, last=False)
-        elif not self._unembedded and self._looked_for_tenants and not self._complete:
-            await self._workers.run(lambda: self._journal.drop_other_spaces(space))
+        elif not self._unembedded and self._looked_for_tenants and not self._complete and space.dimensions:
+            await self._drop_other_spaces(space)
             self._complete = True
+
+    async def _drop_other_spaces(self, space: Space) -> None:
+        """All notes have a vector in this one: the others go, also from the index."""
+        others = await self._workers.run(lambda: self._journal.has_other_spaces(space))
+        tenants = await self._workers.run(self._journal.tenants) if others else []
+        await self._index.owe(tenants)
+        await self._workers.run(lambda: self._journal.drop_other_spaces(space))
+        for tenant in tenants:
+            with contextlib.suppress(MemoryStoreError):  # the next start tries again
+                await self._index.purge(tenant, space)
 
     async def _keep(self, tenant: Tenant, notes: Sequence[Note], vectors: Vectors) -> None:
         """Into index and journal, except for what was forgotten meanwhile."""

@@ -27,6 +27,7 @@ try:
     import chromadb
     import chromadb.api
     import chromadb.config
+    import chromadb.errors
     import httpx
     from chromadb.api.client import Client
     from chromadb.api.collection_configuration import CreateCollectionConfiguration, CreateHNSWConfiguration
@@ -93,20 +94,25 @@ class ChromaIndex:
 
     def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
         with self._working():
+            collection = self._known(tenant, space)
+            if collection is None:
+                return
             for start in range(0, len(ids), _BATCH):
-                self._collection(tenant, space).delete(ids=list(ids[start : start + _BATCH]))
+                collection.delete(ids=list(ids[start : start + _BATCH]))
 
     def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         with self._working():
-            found = self._collection(tenant, space).query(
-                query_embeddings=[vector.tolist()], n_results=limit, include=["distances"]
-            )
+            collection = self._known(tenant, space)
+            if collection is None:
+                return []
+            found = collection.query(query_embeddings=[vector.tolist()], n_results=limit, include=["distances"])
         distances = found["distances"] or [[]]
         return [(note_id, 1 - distance) for note_id, distance in zip(found["ids"][0], distances[0], strict=True)]
 
     def count(self, tenant: Tenant, space: Space) -> int:
         with self._working():
-            return self._collection(tenant, space).count()
+            collection = self._known(tenant, space)
+            return 0 if collection is None else collection.count()
 
     def drop(self, tenant: Tenant, space: Space | None = None) -> None:
         """On a server, what is left in its files is that server's affair."""
@@ -143,6 +149,16 @@ class ChromaIndex:
             self._collections[name] = self._client.get_or_create_collection(
                 name, configuration=_CONFIGURATION, embedding_function=None
             )
+        return self._collections[name]
+
+    def _known(self, tenant: Tenant, space: Space) -> chromadb.Collection | None:
+        """The collection if there is one: who only asks makes none."""
+        name = collection_name(tenant, space)
+        if name not in self._collections:
+            try:
+                self._collections[name] = self._client.get_collection(name, embedding_function=None)
+            except chromadb.errors.NotFoundError:
+                return None
         return self._collections[name]
 
 

@@ -29,7 +29,7 @@ from handlers.agent.memory.heuristics import (
 )
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.prompts import evolve_messages, evolve_schema, shown_note
-from handlers.agent.memory.stage import Link, LinkKind, Meaning, Note, Origin
+from handlers.agent.memory.stage import Link, LinkKind, Meaning, MemoryStoreError, Note, Origin
 from handlers.agent.memory.structured import ask
 from handlers.agent.memory.vocabulary import SELF
 from handlers.agent.stage import LanguageModel
@@ -117,12 +117,19 @@ def contradicted(note: Note, older: Sequence[Note], names: Mapping[str, str]) ->
 def close_contradicted(journal: Journal, note: Note, names: Mapping[str, str]) -> list[str]:
     """Close at once what a note makes untrue by patterns; returns the ids. Blocks for some milliseconds."""
     about = note.meaning
+    if note.valid_to is not None:
+        return []  # what is no longer true makes nothing untrue
     if not about.subject:
         about = describe(note.content, names.get(note.source.speaker, note.source.speaker))
-    ids = contradicted(note, journal.same_fact(note.tenant, about.subject, about.attribute), names)
-    for key in ids:
-        journal.replace(note.tenant, key, note.id, note.created, note.source)
-    return ids
+    closed = []
+    for key in contradicted(note, journal.same_fact(note.tenant, about.subject, about.attribute), names):
+        try:
+            journal.replace(note.tenant, key, note.id, note.created, note.source)
+            closed.append(key)
+        except MemoryStoreError:
+            if len(journal.get(note.tenant, [key, note.id])) == 2:
+                raise  # neither was forgotten meanwhile
+    return closed
 
 
 def apply(journal: Journal, note: Note, changes: Changes) -> list[str] | None:
@@ -131,6 +138,19 @@ def apply(journal: Journal, note: Note, changes: Changes) -> list[str] | None:
     What somebody changed since the model saw it stays as it is. When something that the model saw was forgotten,
     nothing is written, because it may be in the model's words: None, judge again.
     """
+    linked = [key for link in changes.links for key in (link.first, link.second)]
+    ids = [note.id, *(shown.id for shown in changes.shown), *linked, *changes.replaced]
+    while True:
+        there = len(journal.get(note.tenant, ids))
+        try:
+            return _write(journal, note, changes)
+        except MemoryStoreError:
+            if len(journal.get(note.tenant, ids)) == there:
+                raise  # it is not that one was forgotten meanwhile
+
+
+def _write(journal: Journal, note: Note, changes: Changes) -> list[str] | None:
+    """As `apply`; MemoryStoreError also when a note is forgotten at this moment."""
     tenant = note.tenant
     before = {known.id: known for known in (note, *changes.shown)}
     linked = {key for link in changes.links for key in (link.first, link.second)}

@@ -127,7 +127,9 @@ class NoteLine(_Strict):
             previous_id=self.previous_id,
             version=last.number,
         )
-        rows.check_note(NewNote(note.content, note.source, note.meaning, note.created, note.event_time))
+        rows.check_note(
+            NewNote(note.content, note.source, note.meaning, note.created, note.event_time, note.previous_id)
+        )
         for version in versions:
             rows.check_meaning(version.meaning)
             rows.check_source(version.source)

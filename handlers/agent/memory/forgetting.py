@@ -40,16 +40,18 @@ class Forgetting:
     """Removes notes, one request after the other, and what could not be removed later. Belongs to one event loop."""
 
     def __init__(self, journal: Journal, index: SearchIndex, embedder: Embedder, upkeep: Upkeep) -> None:
-        """It ends none of them."""
+        """It ends none of them. What an earlier run could not purge is tried again at once."""
         self._journal = journal
         self._index = index
         self._embedder = embedder
         self._upkeep = upkeep
         self._workers = Workers("memory-forgetting")
         self._one = asyncio.Lock()
-        self._unpurged: dict[Tenant, list[str]] = {}
+        self._unpurged: dict[Tenant, list[str]] = {tenant: [] for tenant in index.owed}
         self._tasks: set[asyncio.Task[int]] = set()
         self._retrying: asyncio.Task[None] | None = None
+        if self._unpurged:
+            self._retrying = asyncio.create_task(self._purge_later(0))
 
     async def forget(self, forgotten: Forgotten) -> int:
         """Remove notes; returns how many there were. Once begun it is done, whoever waits.
@@ -79,33 +81,35 @@ class Forgetting:
                     if notes:
                         ids = [note.id for note in notes]
                         await self._upkeep.drop_turns(tenant)  # or it would be learnt again
+                        await self._index.owe([tenant])  # before: the process may die at any time
+                        self._unpurged.setdefault(tenant, [])
                         count += await self._run(partial(self._journal.forget, tenant, ids))
-                        self._unpurged.setdefault(tenant, []).extend(ids)
+                        self._unpurged[tenant].extend(ids)
                 await self._purge()
             except MemoryStoreError:
                 if self._retrying is None or self._retrying.done():
-                    self._retrying = asyncio.create_task(self._purge_later())
+                    self._retrying = asyncio.create_task(self._purge_later(_RETRY_SECONDS))
                 raise
         return count
 
     async def _purge(self) -> None:
         """Remove the traces of what was forgotten. The index is made anew before anything is taken out of it: an index
         that still has too much is noticed and mended also after a restart, one with mere traces is not."""
-        space = self._embedder.space
         for tenant, ids in list(self._unpurged.items()):
-            await self._index.purge(tenant, space)
-            await self._index.remove(tenant, space, ids)
+            await self._index.purge(tenant, self._embedder.space)
+            await self._index.remove(tenant, self._embedder.space, ids)
             del self._unpurged[tenant]
         if await self._run(lambda: self._journal.purge_due):
             await self._run(self._journal.purge)
 
-    async def _purge_later(self) -> None:
+    async def _purge_later(self, seconds: float) -> None:
         while True:
-            await asyncio.sleep(_RETRY_SECONDS)
+            await asyncio.sleep(seconds)
             async with self._one:
                 with contextlib.suppress(MemoryStoreError):
                     await self._purge()
                     return
+            seconds = _RETRY_SECONDS
 
     async def _run(self, work: Callable[[], T]) -> T:
         try:

@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from handlers.agent.memory.secrets import Secret, find_secret
 from handlers.agent.memory.stage import Meaning
 from handlers.agent.memory.vocabulary import (
     ARTICLES,
@@ -108,6 +109,15 @@ def describe(text: str, speaker: str = "") -> Meaning:
     return Meaning(keywords, subject=fact.subject if fact else "", attribute=fact.attribute if fact else "")
 
 
+def find_secret_of_note(content: str, meaning: Meaning, language: str | None = None) -> Secret | None:
+    """A secret in a note or in what is known about it; its place is that in no one text. `language` as for
+    `find_secret`. Words of its own ("code", "4711") are also looked at side by side."""
+    words = (*meaning.keywords, *meaning.tags)
+    own = ", ".join(word for word in words if word.casefold() not in content.casefold())
+    parts = (content, meaning.context, meaning.subject, meaning.attribute, *words, own)
+    return find_secret(_PART_END.join(part for part in parts if part), language)
+
+
 def has_one_value(attribute: str) -> bool:
     """Whether an attribute certainly has one value at a time, so that a new one replaces the old."""
     return attribute in ONE_VALUE or attribute.startswith((_FAVOURITE, OPINION)) or _last(attribute) in ONE_VALUE
@@ -155,6 +165,9 @@ def _may_hold_facts(words: Sequence[str]) -> bool:
         return False
     return words[0] not in COMMANDS or words[:2] == ["call", "me"]
 
+
+_PART_END = " .\n"
+"""Between texts that are searched for secrets at once: no rule looks beyond the end of a sentence."""
 
 _LONGEST_SENTENCE = 300
 """Characters in which a pattern is looked for; a fact is short, and patterns are not run over a lecture."""

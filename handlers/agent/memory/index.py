@@ -16,6 +16,7 @@ from pydantic import HttpUrl, SecretStr
 
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.numpy_index import NumpyIndex
+from handlers.agent.memory.owed import OWED, Owed
 from handlers.agent.memory.stage import (
     Index,
     MemoryStoreError,
@@ -72,34 +73,56 @@ class IndexSettings(Section):
 
 
 def open_index(settings: IndexSettings, folder: Path, journal: Journal) -> SearchIndex:
-    """The index that the settings ask for; its files go below `folder`. Blocks for about a second (Chroma's import).
+    """The index that the settings ask for; its files go below `folder`, those of others there are removed. Blocks for
+    about a second (Chroma's import).
 
     MissingExtraError when an index is asked for by name that is not installed.
     """
-    exact = SearchIndex(journal, None)
     if settings.kind == "numpy":
-        return exact
+        return _open_exact(folder, journal)
+    owed = folder / OWED
     if settings.kind == "qdrant":
         from handlers.agent.memory.qdrant_index import QdrantIndex
 
         url = _address(settings.qdrant_url)
         path = folder / "qdrant"
+        _remove_unused(folder, None if url else path)
         make = partial(QdrantIndex, path, url, settings.qdrant_api_key.get_secret_value())
-        return SearchIndex(journal, make, None if url else path)
+        return SearchIndex(journal, make, None if url else path, owed)
     try:
         from handlers.agent.memory.chroma_index import ChromaIndex
     except MissingExtraError:
         if settings.kind == "chroma":
             raise
         _LOGGER.info("Chroma is not installed (extra 'memory'): the exact index is used")
-        return exact
+        return _open_exact(folder, journal)
     url = _address(settings.chroma_url)
     path = folder / "chroma"
+    _remove_unused(folder, None if url else path)
     return SearchIndex(
         journal,
         partial(ChromaIndex, path, url, settings.chroma_token.get_secret_value()),
         None if url else path,
+        owed,
     )
+
+
+def _open_exact(folder: Path, journal: Journal) -> SearchIndex:
+    _remove_unused(folder, None)
+    return SearchIndex(journal, None)
+
+
+def _remove_unused(folder: Path, used: Path | None) -> None:
+    """Take away what an index left that is no longer used: it would keep the vectors of what is forgotten."""
+    for path in (folder / "chroma", folder / "qdrant"):
+        if path == used:
+            continue
+        try:
+            if path.exists():
+                shutil.rmtree(path)
+            path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+        except OSError as error:
+            _LOGGER.warning("Remove %s, an index that is not used any more: %s", path, error.strerror or error)
 
 
 class SearchIndex:
@@ -109,8 +132,15 @@ class SearchIndex:
     and whenever it fails, an exact one made from the journal's vectors answers. Belongs to one event loop.
     """
 
-    def __init__(self, journal: Journal, make: Callable[[], VectorIndex] | None, files: Path | None = None) -> None:
-        """`make` opens the index, None for the exact one alone; `files` are its own and removed when it is damaged."""
+    def __init__(
+        self,
+        journal: Journal,
+        make: Callable[[], VectorIndex] | None,
+        files: Path | None = None,
+        owed: Path | None = None,
+    ) -> None:
+        """`make` opens the index, None for the exact one alone; `files` are its own and removed when it is damaged.
+        `owed` is the file that says what is still to be purged."""
         self._journal = journal
         self._make = make
         self._files = files
@@ -120,6 +150,7 @@ class SearchIndex:
         self._sound: set[tuple[Tenant, str]] = set()
         self._repairs: dict[tuple[Tenant, str], asyncio.Task[None]] = {}
         self._retry_at = 0.0
+        self._owed = Owed(owed)
         self._writing = asyncio.Lock()
         self._index_thread = Workers("memory-index", 1, _WAITING)
         self._exact_thread = Workers("memory-exact", 1, _WAITING)
@@ -137,6 +168,11 @@ class SearchIndex:
             return f"{self._exact.name} (the other index is being made anew)"
         return self._index.name
 
+    @property
+    def owed(self) -> Sequence[Tenant]:
+        """Tenants that are still to be purged, also from before a restart."""
+        return self._owed.tenants
+
     async def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         """Ids and cosine similarities, best first. MemoryStoreError when even the journal cannot be read."""
         index = self._index
@@ -145,14 +181,15 @@ class SearchIndex:
                 return await self._on_index(lambda: index.search(tenant, space, vector, limit))
             except MemoryStoreError as error:
                 self._distrust(error)
-        if self._make is not None:
-            self._repair_later(tenant, space)
 
         def search() -> list[tuple[str, float]]:
             self._load(tenant, space)
             return self._exact.search(tenant, space, vector, limit)
 
-        return await self._on_exact(search)
+        found = await self._on_exact(search)
+        if found and self._make is not None:  # for a tenant without notes, and there is no end of them, nothing is kept
+            self._repair_later(tenant, space)
+        return found
 
     async def keep(
         self,
@@ -194,6 +231,11 @@ class SearchIndex:
                 except MemoryStoreError as error:
                     self._distrust(error)
 
+    async def owe(self, tenants: Sequence[Tenant]) -> None:
+        """Something of these tenants is about to be forgotten: until they are purged, the next start knows of it."""
+        if self._make is not None:
+            await self._on_journal(lambda: self._owed.add(tenants))
+
     async def purge(self, tenant: Tenant, space: Space) -> None:
         """Leave no trace of forgotten notes in the index's files: a tenant's are made anew from what the journal has.
 
@@ -206,6 +248,7 @@ class SearchIndex:
             self._sound -= {key for key in self._sound if key[0] == tenant}
             if not await self._make_anew(tenant, space, all_spaces=True):
                 raise MemoryStoreError("The memory's index could not be emptied of what was forgotten; try again later")
+            await self._on_journal(lambda: self._owed.discard(tenant))
 
     async def check(self, tenant: Tenant, space: Space) -> None:
         """Compare a tenant's index with the journal now and make it anew if need be; searches do so by themselves."""
@@ -234,8 +277,9 @@ class SearchIndex:
         """Read a tenant's vectors from the journal, 20 ms for 10 000. Only in the thread of the exact index."""
         if (tenant, space.key) not in self._loaded:
             ids, vectors = self._journal.vectors(tenant, space)
-            self._exact.put(tenant, space, ids, vectors)
-            self._loaded.add((tenant, space.key))
+            if ids:
+                self._exact.put(tenant, space, ids, vectors)
+                self._loaded.add((tenant, space.key))
 
     def _unload(self, tenant: Tenant, space: Space) -> None:
         self._exact.drop(tenant, space)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,9 @@ from handlers.agent.memory.rows import (
     ensure_tenant,
     fact_key,
     find,
-    index_words,
     note_of,
     read_source,
     require,
-    same_key,
     space_number,
     tenant_number,
 )
@@ -50,14 +47,16 @@ from handlers.agent.memory.stage import (
 from handlers.agent.memory.writes import (
     Adopted,
     adopt_note,
-    insert_note,
-    insert_version,
+    find_twin,
+    follow,
+    inherit_links,
     is_forgotten,
     place_of,
     put_link,
     read_note,
     read_versions,
     record,
+    store_note,
     write_version,
 )
 
@@ -114,29 +113,33 @@ class Journal:
         now = time.time()
         with self._file.writing() as db:
             number = ensure_tenant(db, tenant)
-            same = same_key(note)
-            twin = db.execute(
-                f"{NOTES} WHERE n.tenant = ? AND n.same = ? AND (n.valid_to IS NULL OR n.valid_to > ?) ORDER BY n.seq",
-                (number, same, now),
-            ).fetchone()
-            if twin is not None:
-                return note_of(tenant, twin)
-            previous = find(db, tenant, note.previous_id) if note.previous_id else None
-            stored = Note(
-                id=secrets.token_hex(8),  # 64 bits: short in a prompt, and no tenant ever has two alike
-                tenant=tenant,
-                content=note.content,
-                meaning=note.meaning,
-                source=note.source,
-                created=float(now if note.created is None else note.created),
-                event_time=None if note.event_time is None else float(note.event_time),
-                previous_id=note.previous_id if previous else "",
-            )
-            seq = insert_note(db, number, stored, same, previous.seq if previous else None, meant=1)
-            insert_version(db, seq, Version(1, note.meaning, None, note.source, now))
-            index_words(db, number, seq)
-            record(db, number, "add", stored.id, note.source, now, version=1)
-        return stored
+            return find_twin(db, tenant, number, note, now) or store_note(db, tenant, number, note, now)[1]
+
+    def correct(self, tenant: Tenant, old_id: str, note: NewNote) -> Note:
+        """Put a note in the place of another, which is forgotten: told at the same time, true as long, with its links.
+        Both happen or neither. See `purge`.
+
+        Where another note that holds has the same words, it takes the place and is returned.
+        """
+        check_note(note)
+        now = time.time()
+        with self._file.writing() as db:
+            seq = require(db, tenant, old_id).seq
+            number = ensure_tenant(db, tenant)
+            old = read_note(db, tenant, old_id)
+            new = replace(note, created=old.created, event_time=old.event_time, previous_id=old.previous_id)
+            corrected = find_twin(db, tenant, number, new, now, seq) if old.holds(now) else None
+            if corrected is not None:
+                inherit_links(db, seq, require(db, tenant, corrected.id).seq)
+            else:
+                place, corrected = store_note(db, tenant, number, new, now)
+                inherit_links(db, seq, place)
+                follow(db, number, seq, place)
+                if old.valid_to is not None:  # a version of its own, so that it can be undone as before
+                    closed = Version(2, new.meaning, old.valid_to, new.source, now)
+                    write_version(db, tenant, corrected.id, place, closed, "replace", meant=False)
+            erase_notes(db, number, [(seq, old_id)], now)
+            return read_note(db, tenant, corrected.id)
 
     def revise(
         self, tenant: Tenant, note_id: str, meaning: Meaning, source: Source, *, because: Sequence[str] = ()
@@ -390,6 +393,11 @@ class Journal:
                 (space_number(db, space), tenant.key, max(0, limit)),
             )
             return [note_of(tenant, row) for row in rows]
+
+    def has_other_spaces(self, space: Space) -> bool:
+        """Whether there are vectors of another space."""
+        with self._file.reading() as db:
+            return db.execute("SELECT 1 FROM space WHERE key IS NOT ?", (space.key,)).fetchone() is not None
 
     def drop_other_spaces(self, space: Space) -> None:
         """Remove the vectors of every other space, once all notes have one in this.

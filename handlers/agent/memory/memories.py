@@ -22,15 +22,14 @@ from handlers.agent.caller import Caller, Role
 from handlers.agent.conversations import Turn
 from handlers.agent.memory.background import FinishedTurn, Upkeep
 from handlers.agent.memory.forgetting import Forgetting, Forgotten
-from handlers.agent.memory.heuristics import describe
+from handlers.agent.memory.heuristics import describe, find_secret_of_note
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.mentions import mentions, telling_words
 from handlers.agent.memory.places import PrivatePlaces
-from handlers.agent.memory.porting import Imported, export_lines, import_file
+from handlers.agent.memory.porting import BadFileError, Imported, export_lines, import_file
 from handlers.agent.memory.recall import Recall
 from handlers.agent.memory.rows import check_meaning, check_note
-from handlers.agent.memory.secrets import find_secret
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
@@ -159,34 +158,25 @@ class Memories:
         self._note_last(place_of(request), [note])
         return note
 
-    async def add(self, tenant: Tenant, text: str, source: Source, language: str = "en") -> Note:
-        """Keep a sentence in a memory. RefusedError for a secret, RequestError for one that cannot be a note."""
+    async def add(self, tenant: Tenant, text: str, source: Source, language: str | None = None) -> Note:
+        """Keep a sentence in a memory. RefusedError for a secret, RequestError for one that cannot be a note. Without
+        a `language` it is searched for secrets in all of them."""
         new = self._new(text, source, language)
         note = await self.call(lambda: self.journal.add(tenant, new))
         self._upkeep.note_added(tenant, note)
         return note
 
-    async def edit(self, tenant: Tenant, note_id: str, text: str, source: Source, language: str = "en") -> Note:
+    async def edit(self, tenant: Tenant, note_id: str, text: str, source: Source, language: str | None = None) -> Note:
         """Correct the words of a note. They never change, so this is a new note in its place, told by the same person
-        at the same time; the old one is forgotten."""
+        at the same time, true as long and linked to the same; the old one is forgotten."""
         old = await self.get(tenant, note_id)
         if text.strip() == old.content:
             return old
-        told = replace(old.source, origin=source.origin)
-        new = replace(
-            self._new(text, told, language), created=old.created, event_time=old.event_time, previous_id=old.previous_id
-        )
-
-        def store() -> Note:
-            note = self.journal.add(tenant, new)
-            if note.id == old.id:  # only case or punctuation differ, which is the same note to the journal
-                self.journal.forget(tenant, [old.id])
-                note = self.journal.add(tenant, new)
-            return note
-
-        note = await self.call(store)
+        new = self._new(text, replace(old.source, origin=source.origin), language)
+        await self._index.owe([tenant])  # before: the process may die at any time
+        note = await self.call(lambda: self.journal.correct(tenant, note_id, new))
         self._upkeep.note_added(tenant, note)
-        await self.forget(Forgotten({tenant: [old]}))
+        await self.forget(Forgotten({tenant: [old]}))  # what is left of it, in the index and on disk
         return note
 
     async def get(self, tenant: Tenant, note_id: str) -> Note:
@@ -196,9 +186,13 @@ class Memories:
             raise RequestError("no-note", "There is no such memory")
         return found[0]
 
-    async def revise(self, tenant: Tenant, note_id: str, meaning: Meaning, source: Source) -> Note:
-        """Say anew what is known about a note; RequestError when that is too much or not text."""
+    async def revise(
+        self, tenant: Tenant, note_id: str, meaning: Meaning, source: Source, language: str | None = None
+    ) -> Note:
+        """Say anew what is known about a note; RequestError when that is too much or not text, RefusedError for a
+        secret."""
         _checked(lambda: check_meaning(meaning))
+        refuse_secrets((await self.get(tenant, note_id)).content, meaning, language)
         note = await self.call(lambda: self.journal.revise(tenant, note_id, meaning, source))
         self._upkeep.note_added(tenant, note)
         return note
@@ -213,6 +207,13 @@ class Memories:
         self._upkeep.note_added(tenant, note)
         return note
 
+    async def forget_about(self, tenant: Tenant, subject: str) -> int:
+        """Forget the notes of one memory that have all words of a subject, all of it for an empty one, and what of
+        this memory waits to be learnt. Returns how many notes there were."""
+        await self._upkeep.drop_turns(tenant)
+        notes = await self.notes_about(tenant, subject)
+        return await self.forget(Forgotten({tenant: notes})) if notes else 0
+
     async def notes_about(self, tenant: Tenant, subject: str) -> list[Note]:
         """The notes of one memory that have all words of a subject; all of it for an empty one."""
         return await self._all(tenant, subject)
@@ -222,7 +223,7 @@ class Memories:
         file that is not one."""
         try:
             imported = await self._slowly(lambda: import_file(self.journal, tenant, path))
-        except MemoryStoreError as error:
+        except BadFileError as error:
             raise RequestError("bad-file", str(error)) from None
         fresh = await self.call(lambda: self.journal.without_vector(tenant, self._embedder.space, _PAGE))
         for note in fresh:
@@ -295,7 +296,8 @@ class Memories:
 
     async def drop_turns(self, request: Request) -> None:
         """Learn nothing of what was said so far in passing, by the caller or by voices that nobody knows."""
-        await self._upkeep.drop_turns(_own(request.caller) or HOUSEHOLD)
+        for tenant in self.readable(request.caller):
+            await self._upkeep.drop_turns(tenant)
 
     async def forget(self, forgotten: Forgotten) -> int:
         """Remove notes without a trace on disk; returns how many there were. Once begun it is done, whoever waits.
@@ -368,13 +370,11 @@ class Memories:
                 parts.push_async_callback(part.close)
             parts.push_async_callback(self._forgetting.close)
 
-    def _new(self, text: str, source: Source, language: str) -> NewNote:
+    def _new(self, text: str, source: Source, language: str | None) -> NewNote:
         text = text.strip()
         new = NewNote(text, source, describe(text, self._names.get(source.speaker, source.speaker)))
         _checked(lambda: check_note(new))
-        secret = find_secret(text, language)
-        if secret is not None:
-            raise RefusedError("secret", f"Secrets are not kept ({secret.kind}): use a password manager for them")
+        refuse_secrets(text, Meaning(), language)
         return new
 
     async def _all(self, tenant: Tenant, subject: str = "") -> list[Note]:
@@ -399,6 +399,13 @@ class Memories:
             self._last[place] = [(note.tenant, note.id) for note in notes]
             while len(self._last) > _MAX_PLACES:
                 self._last.popitem(last=False)
+
+
+def refuse_secrets(content: str, meaning: Meaning, language: str | None) -> None:
+    """RefusedError when a note, or what is to be known about it, holds a secret in a language, or in any for None."""
+    secret = find_secret_of_note(content, meaning, language)
+    if secret is not None:
+        raise RefusedError("secret", f"Secrets are not kept ({secret.kind}): use a password manager for them")
 
 
 def day(at: float | None, locale: Locale | str, style: str = "long") -> str:

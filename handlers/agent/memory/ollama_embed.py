@@ -13,13 +13,12 @@ from handlers.errors import MissingExtraError
 
 try:
     import httpx
-    import ollama
 except ImportError:
     raise MissingExtraError("The Ollama client", "server") from None
 
 _FAILURES = (
-    *(OSError, TimeoutError, httpx.HTTPError, ollama.ResponseError),
-    *(ValueError, TypeError, AttributeError),  # an answer that is not what Ollama documents
+    *(OSError, TimeoutError, httpx.HTTPError),
+    *(ValueError, TypeError, KeyError, AttributeError),  # an answer that is not what Ollama documents
 )
 
 _PREFIXES = {"nomic-embed-text": ("search_document: ", "search_query: ")}
@@ -36,51 +35,66 @@ _TINY = 1e-12
 
 
 class OllamaEmbedder:
-    """A model of an Ollama server; made by `connect`, which learns what space its vectors are in."""
+    """A model of an Ollama server, which may be away: it is asked again by each `embed_notes`."""
 
-    def __init__(self, settings: OllamaEmbedSettings, client: ollama.AsyncClient, space: Space, query: str) -> None:
+    def __init__(self, settings: OllamaEmbedSettings) -> None:
+        """Costs nothing until it is asked."""
+        known = _PREFIXES.get(settings.model.partition(":")[0].rpartition("/")[2], ("", ""))
+        note = known[0] if settings.note_prefix is None else settings.note_prefix
+        self._query_prefix = known[1] if settings.query_prefix is None else settings.query_prefix
         self._settings = settings
-        self._client = client
-        self._space = space
-        self._query_prefix = query
+        self._space = Space(settings.model, "", 0, note)
+        self.unavailable = f"The Ollama at {settings.url} has not answered yet with '{settings.model}'"
+        # Not `ollama.AsyncClient`: it follows redirects out of the house and sends the OLLAMA_API_KEY to any server.
+        self._http = httpx.AsyncClient(
+            base_url=str(settings.url).rstrip("/"),
+            timeout=_START_SECONDS,
+            follow_redirects=False,
+            # Of our own, because the default one sends even 127.0.0.1 through the proxy of the environment.
+            transport=httpx.AsyncHTTPTransport(),
+        )
 
     @classmethod
     async def connect(cls, settings: OllamaEmbedSettings) -> OllamaEmbedder:
-        """Ask the server for its model; loads it. MemoryStoreError when it has none, or does not answer."""
-        known = _PREFIXES.get(settings.model.partition(":")[0].rpartition("/")[2], ("", ""))
-        note = known[0] if settings.note_prefix is None else settings.note_prefix
-        query = known[1] if settings.query_prefix is None else settings.query_prefix
-        # A transport of our own, because the default one sends even 127.0.0.1 through the proxy of the environment.
-        client = ollama.AsyncClient(
-            host=str(settings.url).rstrip("/"), timeout=_START_SECONDS, transport=httpx.AsyncHTTPTransport()
-        )
+        """One that is there. MemoryStoreError when the server has no such model, or does not answer."""
+        embedder = cls(settings)
+        try:
+            await embedder.reach()
+        except BaseException:
+            await embedder.close()
+            raise
+        return embedder
+
+    async def reach(self) -> None:
+        """Ask the server for its model, which loads it, and learn what space its vectors are in; nothing to do when
+        that is known. MemoryStoreError as in `connect`; `unavailable` then says why, and is empty afterwards."""
+        if not self.unavailable:
+            return
+        settings = self._settings
         try:
             async with asyncio.timeout(_START_SECONDS):
-                listed = await client.list()
-                digest = next((model.digest for model in listed.models if _same(settings.model, model.model)), None)
-                if digest is None:
-                    raise MemoryStoreError(
-                        f"The Ollama at {settings.url} has no model '{settings.model}': "
-                        f"run  ollama pull {settings.model}"
-                    )
-                vectors = await _embed(client, settings, [f"{note}The first call says how long a vector is."])
+                digest = await self._digest()
+                vectors = await self._embed([f"{self._space.prefix}The first call says how long a vector is."])
+        except MemoryStoreError as error:
+            self.unavailable = str(error)
+            raise
         except _FAILURES as error:
-            await client.close()  # type: ignore[no-untyped-call]  # it is declared without a type
-            raise MemoryStoreError(
+            self.unavailable = (
                 f"The Ollama at {settings.url} does not embed with '{settings.model}' ({_reason(error)}): "
                 "start it, or choose the built-in embedding model"
-            ) from error
-        except MemoryStoreError:
-            await client.close()  # type: ignore[no-untyped-call]  # it is declared without a type
-            raise
-        return cls(settings, client, Space(settings.model, digest, vectors.shape[1], note), query)
+            )
+            raise MemoryStoreError(self.unavailable) from error
+        self._space = Space(settings.model, digest, vectors.shape[1], self._space.prefix)
+        self.unavailable = ""
 
     @property
     def space(self) -> Space:
+        """Without dimensions until the server was reached."""
         return self._space
 
     async def embed_notes(self, texts: Sequence[str]) -> Vectors:
-        """Shape (len(texts), dimensions)."""
+        """Shape (len(texts), dimensions). Reaches the server first if need be."""
+        await self.reach()
         found = [np.zeros((0, self._space.dimensions), np.float32)]
         for start in range(0, len(texts), _BATCH):
             batch = [self._space.prefix + text for text in texts[start : start + _BATCH]]
@@ -88,19 +102,21 @@ class OllamaEmbedder:
         return np.concatenate(found)
 
     async def embed_query(self, text: str) -> Vector:
-        """Shape (dimensions,). MemoryStoreError also when it is late."""
+        """Shape (dimensions,). MemoryStoreError also when it is late, or was not reached yet."""
+        if self.unavailable:
+            raise MemoryStoreError(self.unavailable)
         vectors = await self._ask([self._query_prefix + text], self._settings.query_ms / 1000)
         vector: Vector = vectors[0]
         return vector
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._client.close()  # type: ignore[no-untyped-call]  # it is declared without a type
+        await self._http.aclose()
 
     async def _ask(self, texts: Sequence[str], seconds: float) -> Vectors:
         try:
             async with asyncio.timeout(seconds):
-                vectors = await _embed(self._client, self._settings, texts)
+                vectors = await self._embed(texts)
         except _FAILURES as error:
             raise MemoryStoreError(f"Ollama did not embed: {_reason(error)}") from error
         if vectors.shape != (len(texts), self._space.dimensions):
@@ -109,17 +125,33 @@ class OllamaEmbedder:
             )
         return vectors
 
+    async def _digest(self) -> str:
+        """Of the model, as the server lists it."""
+        answer = (await self._http.get("/api/tags")).raise_for_status().json()
+        for model in answer["models"]:
+            if _same(self._settings.model, model["name"]):
+                return str(model["digest"])
+        raise MemoryStoreError(
+            f"The Ollama at {self._settings.url} has no model '{self._settings.model}': "
+            f"run  ollama pull {self._settings.model}"
+        )
 
-async def _embed(client: ollama.AsyncClient, settings: OllamaEmbedSettings, texts: Sequence[str]) -> Vectors:
-    answer = await client.embed(settings.model, list(texts), truncate=True, keep_alive=settings.keep_alive)
-    vectors = np.array(answer.embeddings, np.float32)
-    if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
-        raise ValueError("it did not send one vector for each text")
-    unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
-    return unit
+    async def _embed(self, texts: Sequence[str]) -> Vectors:
+        asked = {
+            "model": self._settings.model,
+            "input": list(texts),
+            "truncate": True,
+            "keep_alive": self._settings.keep_alive,
+        }
+        answer = (await self._http.post("/api/embed", json=asked)).raise_for_status().json()
+        vectors = np.array(answer["embeddings"], np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
+            raise ValueError("it did not send one vector for each text")
+        unit: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), _TINY)
+        return unit
 
 
-def _same(wanted: str, listed: str | None) -> bool:
+def _same(wanted: str, listed: object) -> bool:
     """'nomic-embed-text' is 'nomic-embed-text:latest'."""
     return listed in (wanted, f"{wanted}:latest")
 

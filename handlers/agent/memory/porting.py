@@ -19,8 +19,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from handlers.agent.memory.exported import End, Header, Record
+from handlers.agent.memory.heuristics import find_secret_of_note
 from handlers.agent.memory.journal import Adopted, Journal, Version
-from handlers.agent.memory.secrets import find_secret
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
     Link,
@@ -44,6 +44,10 @@ _MOST_NOTES = 200_000
 """Ten times what a household says in years."""
 
 _VECTORS_AT_ONCE = 500
+
+
+class BadFileError(MemoryStoreError):
+    """A file that is no export, or was changed since."""
 
 
 @dataclass(frozen=True)
@@ -124,35 +128,32 @@ def import_file(journal: Journal, tenant: Tenant, path: Path) -> Imported:
     """Take over the notes of a file into this tenant, whoever's they were; all of them or, with an error, none.
 
     Doing it again changes nothing. Notes of another tenant get ids of their own, always the same ones. Raises
-    MemoryStoreError with the number of the line that is wrong.
+    BadFileError with the number of the line that is wrong, MemoryStoreError where the memory cannot take it.
     """
     try:
         header = _check(path)
         foreign = header.tenant != tenant.key
         secret = 0
+        notes: list[Adopted] = []  # some hundred megabytes for the largest file, for as long as this takes
+        links: list[Link] = []
 
         def own(note_id: str) -> str:
             if not (foreign and note_id):
                 return note_id
             return hashlib.sha256(f"{tenant.key}\n{note_id}".encode()).hexdigest()[:16]
 
-        def notes() -> Iterator[Adopted]:
-            nonlocal secret
-            for record in _records(path):
-                if record.note:
-                    if find_secret(record.note.content):
-                        secret += 1
-                    else:
-                        adopted = record.note.adopted(tenant)
-                        yield _renamed(adopted, own) if foreign else adopted
-
-        def links() -> Iterator[Link]:
-            for record in _records(path):
-                if record.link:
-                    link = record.link
-                    yield Link(own(link.first), own(link.second), LinkKind(link.kind), link.strength)
-
-        new, known, forgotten = journal.adopt(tenant, notes(), links())
+        # All of it before the journal begins: nobody can remember anything while it writes.
+        for record in _records(path):
+            if record.note:
+                adopted = record.note.adopted(tenant)
+                if _has_secret(adopted):
+                    secret += 1
+                else:
+                    notes.append(_renamed(adopted, own) if foreign else adopted)
+            elif record.link:
+                link = record.link
+                links.append(Link(own(link.first), own(link.second), LinkKind(link.kind), link.strength))
+        new, known, forgotten = journal.adopt(tenant, notes, links)
         vectors = 0
         if header.space:
             vectors = _import_vectors(journal, tenant, path, header.space.space(), own, set(new))
@@ -162,7 +163,7 @@ def import_file(journal: Journal, tenant: Tenant, path: Path) -> Imported:
 
 
 def _check(path: Path) -> Header:
-    """Read the whole file once; raises MemoryStoreError for the first line that is wrong."""
+    """Read the whole file once; raises BadFileError for the first line that is wrong."""
     digest = hashlib.sha256()
     ids: set[str] = set()
     counts = {"notes": 0, "links": 0, "vectors": 0}
@@ -205,17 +206,15 @@ def _check(path: Path) -> Header:
         except ValidationError as error:
             first = error.errors(include_url=False, include_context=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"])) or "the line"
-            raise MemoryStoreError(f"Line {number} of {path.name} is not right: {where}: {first['msg']}") from None
+            raise BadFileError(f"Line {number} of {path.name} is not right: {where}: {first['msg']}") from None
         except ValueError:
-            raise MemoryStoreError(f"Line {number} of {path.name} is not right: there is no such tenant") from None
+            raise BadFileError(f"Line {number} of {path.name} is not right: there is no such tenant") from None
         except MemoryStoreError as error:
-            raise MemoryStoreError(f"Line {number} of {path.name} is not right: {error}") from None
+            raise BadFileError(f"Line {number} of {path.name} is not right: {error}") from None
     if header is None or end is None:
-        raise MemoryStoreError(
-            f"{path.name} is not complete: its last line, with the checksum, is missing; export again"
-        )
+        raise BadFileError(f"{path.name} is not complete: its last line, with the checksum, is missing; export again")
     if end.sha256 != digest.hexdigest() or counts != end.model_dump(exclude={"sha256"}):
-        raise MemoryStoreError(f"{path.name} was changed or damaged since it was exported: export again")
+        raise BadFileError(f"{path.name} was changed or damaged since it was exported: export again")
     return header
 
 
@@ -225,7 +224,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
         while line := file.readline(_LONGEST_LINE + 1):
             number += 1
             if len(line) > _LONGEST_LINE:
-                raise MemoryStoreError(f"Line {number} of {path.name} is longer than any that was exported")
+                raise BadFileError(f"Line {number} of {path.name} is longer than any that was exported")
             yield number, line
 
 
@@ -234,6 +233,12 @@ def _records(path: Path) -> Iterator[Record]:
     for number, line in _lines(path):
         if number > 1:
             yield Record.model_validate_json(line)
+
+
+def _has_secret(adopted: Adopted) -> bool:
+    """In its words, or in what any version knows about it."""
+    meanings = dict.fromkeys(version.meaning for version in adopted.versions)
+    return any(find_secret_of_note(adopted.note.content, meaning) is not None for meaning in meanings)
 
 
 def _renamed(adopted: Adopted, own: Callable[[str], str]) -> Adopted:

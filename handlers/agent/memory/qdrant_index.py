@@ -57,18 +57,20 @@ class QdrantIndex:
     def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
         with _explained():
             points: list[int | str | uuid.UUID] = [_point(note_id) for note_id in ids]
-            self._client.delete(self._collection(tenant, space), models.PointIdsList(points=points), wait=True)
+            if self._exists(name := collection_name(tenant, space)):
+                self._client.delete(name, models.PointIdsList(points=points), wait=True)
 
     def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         with _explained():
-            found = self._client.query_points(
-                self._collection(tenant, space), query=vector.tolist(), limit=limit, with_payload=True
-            )
+            if not self._exists(name := collection_name(tenant, space)):
+                return []
+            found = self._client.query_points(name, query=vector.tolist(), limit=limit, with_payload=True)
         return [(str((point.payload or {})[_ID]), point.score) for point in found.points]
 
     def count(self, tenant: Tenant, space: Space) -> int:
         with _explained():
-            return self._client.count(self._collection(tenant, space), exact=True).count
+            name = collection_name(tenant, space)
+            return self._client.count(name, exact=True).count if self._exists(name) else 0
 
     def drop(self, tenant: Tenant, space: Space | None = None) -> None:
         start = collection_name(tenant, space)
@@ -84,12 +86,17 @@ class QdrantIndex:
 
     def _collection(self, tenant: Tenant, space: Space) -> str:
         name = collection_name(tenant, space)
-        if name not in self._known:
-            if not self._client.collection_exists(name):
-                size = models.VectorParams(size=space.dimensions, distance=models.Distance.COSINE)
-                self._client.create_collection(name, vectors_config=size)
+        if not self._exists(name):
+            size = models.VectorParams(size=space.dimensions, distance=models.Distance.COSINE)
+            self._client.create_collection(name, vectors_config=size)
             self._known.add(name)
         return name
+
+    def _exists(self, name: str) -> bool:
+        """Whether there is a collection: who only asks makes none."""
+        if name not in self._known and self._client.collection_exists(name):
+            self._known.add(name)
+        return name in self._known
 
 
 def _point(note_id: str) -> str:

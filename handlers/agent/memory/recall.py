@@ -121,10 +121,10 @@ class Recall:
         """Cosines of the nearest notes; none when the embedder or the index is late or fails."""
         if self._embedder is None:
             return {}
-        space = self._embedder.space
         try:
             async with asyncio.timeout(self._settings.embedding_ms / 1000):
                 vector = await self._embedder.embed_query(text)
+                space = self._embedder.space  # after it: an embedder that is not connected yet has none
                 found = await asyncio.gather(*(self._index.search(t, space, vector, limit) for t in tenants))
         except (MemoryStoreError, EngineError, TimeoutError) as error:
             _LOGGER.debug("Recall by words alone: %s", _reason(error))

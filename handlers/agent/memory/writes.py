@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from dataclasses import dataclass
 
@@ -66,6 +67,58 @@ def write_version(
     if meant:
         index_words(db, number, seq)
     record(db, number, op, note_id, version.source, version.at, version=version.number, other=other)
+
+
+def find_twin(
+    db: sqlite3.Connection, tenant: Tenant, number: int, note: NewNote, now: float, other_than: int | None = None
+) -> Note | None:
+    """The first note with the same words of the same speaker that still holds, but not the seq `other_than`."""
+    row = db.execute(
+        f"{NOTES} WHERE n.tenant = ? AND n.same = ? AND (n.valid_to IS NULL OR n.valid_to > ?) AND n.seq IS NOT ? "
+        "ORDER BY n.seq",
+        (number, same_key(note), now, other_than),
+    ).fetchone()
+    return None if row is None else note_of(tenant, row)
+
+
+def store_note(db: sqlite3.Connection, tenant: Tenant, number: int, note: NewNote, now: float) -> tuple[int, Note]:
+    """Write a note with its first version; returns its seq as well."""
+    previous = find(db, tenant, note.previous_id) if note.previous_id else None
+    stored = Note(
+        id=secrets.token_hex(8),  # 64 bits: short in a prompt, and no tenant ever has two alike
+        tenant=tenant,
+        content=note.content,
+        meaning=note.meaning,
+        source=note.source,
+        created=float(now if note.created is None else note.created),
+        event_time=None if note.event_time is None else float(note.event_time),
+        previous_id=note.previous_id if previous else "",
+    )
+    seq = insert_note(db, number, stored, same_key(note), previous.seq if previous else None, meant=1)
+    insert_version(db, seq, Version(1, note.meaning, None, note.source, now))
+    index_words(db, number, seq)
+    record(db, number, "add", stored.id, note.source, now, version=1)
+    return seq, stored
+
+
+def inherit_links(db: sqlite3.Connection, old: int, new: int) -> None:
+    """Link a note to all that another one is linked to."""
+    db.execute(
+        "INSERT OR IGNORE INTO link SELECT ?, second, kind, strength FROM link WHERE first = ? AND second != ?",
+        (new, old, new),
+    )
+    db.execute(
+        "INSERT OR IGNORE INTO link SELECT first, ?, kind, strength FROM link WHERE second = ? AND first != ?",
+        (new, old, new),
+    )
+
+
+def follow(db: sqlite3.Connection, number: int, old: int, new: int) -> None:
+    """Let the notes that came right after one come after another."""
+    following = db.execute("SELECT seq FROM note WHERE previous = ?", (old,)).fetchall()
+    db.execute("UPDATE note SET previous = ? WHERE previous = ?", (new, old))
+    for (seq,) in following:
+        index_words(db, number, seq)
 
 
 def insert_note(

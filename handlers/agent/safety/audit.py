@@ -49,7 +49,7 @@ class Action:
     arguments: Mapping[str, object]
     caller: Caller
     heard: str = ""
-    """What the caller said."""
+    """What the caller said; empty for what only reads, and in private mode."""
     turn: str = ""
     """The turn's id, as the timeline has it, if it is known."""
     confirmed: bool = False

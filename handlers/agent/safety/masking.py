@@ -32,7 +32,11 @@ _SAID = re.compile(
         |api[ _-]?key)
         (?:\ is\ |\ ist\ |\ [äa]r\ |\ est\ |\ es\ |\ to\ |\ ?[:=]\ ?)['"]?)\S{1,200}
     | (?P<scheme>\b(?:bearer|basic)\ )[\w.~+/=-]{6,2000}
-    | (?P<code>\b(?:pin|passcode|(?:door|alarm|gate|access)\ code|geheimzahl|code\ pin)\b[^\d\n]{1,12})(?:\d[ -]?){3,12}
+    | (?P<code>\b(?:pin|passcode|(?:door|alarm|gate|access)\ code|geheimzahl|code\ pin)\b[^\d\n]{1,12}
+        # Of whatever it is: 'code for the gate is', 'Türcode ist', 'dörrkoden är', 'code de la porte est'
+        |\b(?:(?!post|zip|bar|qr)[^\W\d]{0,24}-?(?:code|kod|koden)|c[óo]digo|clave|geheimzahl|pin)\b[^\d\n.!?]{0,40}?
+          (?:\b(?:is|ist|lautet|[äa]r|est|es)\ |[:=]\ ?)(?:now\ |jetzt\ |nu\ |maintenant\ |ahora\ |le\ |el\ )?)
+      \#?\d(?:[ -]?\d){2,11}
     """,
     re.IGNORECASE | re.VERBOSE,
 )

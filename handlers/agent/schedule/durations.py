@@ -139,6 +139,9 @@ _TERM = re.compile(
 )
 """Over one letter for each word: N number, A article, F fraction, U unit, & and, O of."""
 
+_MINUS = re.compile(r"(?<!\S)(?:[-−–]|(?:minus|moins|menos)\s+)\Z", re.IGNORECASE)
+"""A sign before a number; a hyphen between words is none."""
+
 _NARROW_SPACES = str.maketrans("\u202f\u00a0", "  ")
 """Babel sets them for the eye."""
 
@@ -173,7 +176,8 @@ def parse_duration(text: str, language: str) -> float | None:
 
 
 def find_durations(text: str, language: str) -> list[Duration]:
-    """The lengths of time in a text, in order. "5 minutes and 10 minutes" are two, as units only become smaller."""
+    """The lengths of time in a text, in order. "5 minutes and 10 minutes" are two, as units only become smaller.
+    "-5 minutes" and "minus 5 minutes" are below zero, and nothing that can be set."""
     signs = _read(words(text, language), primary(language))
     code = "".join(sign.letter for sign in signs)
     found: list[Duration] = []
@@ -181,7 +185,8 @@ def find_durations(text: str, language: str) -> list[Duration]:
     while at < len(signs):
         duration, behind = _one(signs, code, at)
         if duration is not None:
-            found.append(duration)
+            minus = _MINUS.search(text[: duration.start])
+            found.append(Duration(-duration.seconds, minus.start(), duration.end) if minus else duration)
         at = max(behind, at + 1)
     return found
 

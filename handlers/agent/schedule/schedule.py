@@ -26,6 +26,7 @@ from handlers.agent.schedule.entry import (
     next_time,
 )
 from handlers.agent.schedule.store import EntryStore
+from handlers.whole import to_its_end
 from handlers.workers import Workers
 
 _LOGGER = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class _Ringing:
     entry: Entry
     task: asyncio.Task[None] | None = None
     silenced: bool = False
+    """It is not to be interrupted any more: somebody stopped it, or it is over and that is being written down."""
 
 
 class Schedule:
@@ -106,6 +108,8 @@ class Schedule:
         look_seconds: float = _LOOK_SECONDS,
     ) -> None:
         self.clock = clock or Clock()
+        self.not_kept = ""
+        """Why nothing of it outlives the process, and what to do; empty when it does."""
         self._store = EntryStore(path)
         self._workers = Workers("schedule")
         self._ring = ring
@@ -122,8 +126,15 @@ class Schedule:
         self._owner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Read what was kept and begin to tell. Raises ScheduleError when the file cannot be used."""
-        for entry in await self._workers.run(self._store.load):
+        """Read what was kept and begin to tell. Where the file cannot be used, timers work, but are not kept."""
+        try:
+            entries = await self._workers.run(self._store.load)
+        except ScheduleError as error:
+            self.not_kept = str(error)
+            _LOGGER.error("Timers, alarms and reminders are lost when the server stops: %s", error)
+            self._store = EntryStore(None)
+            entries = await self._workers.run(self._store.load)
+        for entry in entries:
             self._put(entry)
         self._owner = asyncio.create_task(self._run(), name="schedule")
 
@@ -217,12 +228,7 @@ class Schedule:
     async def cancel(self, entries: Sequence[Entry]) -> None:
         """Remove entries, also those that ring."""
         async with self._changing:
-            known = [entry for entry in entries if entry.id in self._entries]
-            await self._save([], known)
-            for entry in known:
-                self._hush(entry.id)
-                self._drop(entry)
-                self._watch(entry, Change.CANCELLED)
+            await to_its_end(self._remove([entry for entry in entries if entry.id in self._entries]))
 
     async def pause(self, entry: Entry) -> Entry:
         """Stop a timer's time."""
@@ -269,9 +275,7 @@ class Schedule:
             same_place = [one for one in self._entries.values() if one.owner.satellite == entry.owner.satellite]
             if len(same_place) >= MOST_ENTRIES:
                 raise ScheduleFullError(f"{MOST_ENTRIES} timers, alarms and reminders are set here: cancel some first")
-            await self._save([entry])
-            self._put(entry)
-        self._watch(entry, Change.STARTED)
+            await to_its_end(self._keep(entry, Change.STARTED))
         return entry
 
     async def _change(self, entry: Entry, change: Callable[[Entry], Entry]) -> Entry:
@@ -280,10 +284,22 @@ class Schedule:
             if known is None or entry.id in self._ringing:
                 raise ScheduleError("That timer is over")
             changed = change(known)
-            await self._save([changed])
-            self._put(changed)
-        self._watch(changed, Change.UPDATED)
+            await to_its_end(self._keep(changed, Change.UPDATED))
         return changed
+
+    async def _keep(self, entry: Entry, change: Change) -> None:
+        """On disk and here, or in neither place."""
+        await self._save([entry])
+        self._put(entry)
+        self._watch(entry, change)
+
+    async def _remove(self, entries: Sequence[Entry]) -> None:
+        """From disk and from here, or from neither place."""
+        await self._save([], entries)
+        for entry in entries:
+            self._hush(entry.id)
+            self._drop(entry)
+            self._watch(entry, Change.CANCELLED)
 
     async def _save(self, entries: Sequence[Entry], removed: Sequence[Entry] = ()) -> None:
         keys = [entry.id for entry in removed]
@@ -366,7 +382,8 @@ class Schedule:
             _LOGGER.exception("A %s could not be told", entry.kind)
             over = False
         if over:
-            await self._conclude(entry)
+            ringing.silenced = True  # else "stop" would cancel what writes down that it is over
+            await to_its_end(self._conclude(entry))
         else:
             self._unheard[entry.id] = self.clock.monotonic() + _RETRY_SECONDS
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -21,26 +23,25 @@ _BUSY_SECONDS = 5.0
 class EntryStore:
     """Entries on disk. Its calls block and come from one thread; what a call has returned from is on disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
+        """Without a path they are only in memory, for a house whose disk fails."""
         self._path = path
         self._database: sqlite3.Connection | None = None
+        self._lock: int | None = None
 
     def load(self) -> list[Entry]:
-        """Open the file and read all of it. A damaged one is put aside, because a house needs its timers today."""
+        """Open the file and read all of it. A damaged one is put aside, because a house needs its timers today.
+
+        ScheduleError when it cannot be used, or another process uses it; nothing is open then.
+        """
         try:
-            return self._open()
-        except (OSError, sqlite3.OperationalError) as error:
-            raise self._failed(error) from error
-        except sqlite3.DatabaseError as error:
+            if self._path is None:
+                return self._open(":memory:")
+            self._lock = _lock(self._path)
+            return self._open_file(self._path)
+        except (OSError, sqlite3.Error) as error:
             self.close()
-            aside = self._path.with_name(self._path.name + ".damaged")
-            _LOGGER.warning(
-                "The schedule %s is damaged (%s): kept as %s, and a new one begun", self._path, error, aside
-            )
-            for ending in ("", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    self._path.with_name(self._path.name + ending).replace(aside.with_name(aside.name + ending))
-            return self._open()
+            raise self._failed(error) from error
 
     def save(self, entries: Sequence[Entry], removed: Sequence[str] = ()) -> None:
         """Write entries and remove others, all or nothing."""
@@ -58,12 +59,33 @@ class EntryStore:
 
     def close(self) -> None:
         database, self._database = self._database, None
-        if database is not None:
-            database.close()
+        lock, self._lock = self._lock, None
+        try:
+            if database is not None:
+                database.close()
+        finally:
+            if lock is not None:
+                os.close(lock)
 
-    def _open(self) -> list[Entry]:
-        self._path.touch(mode=0o600)  # what somebody wants to be reminded of is theirs
-        database = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    def _open_file(self, path: Path) -> list[Entry]:
+        path.touch(mode=0o600)  # what somebody wants to be reminded of is theirs
+        try:
+            return self._open(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            if self._database is not None:
+                self._database.close()
+            aside = path.with_name(path.name + ".damaged")
+            _LOGGER.warning("The schedule %s is damaged (%s): kept as %s, and a new one begun", path, error, aside)
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    path.with_name(path.name + ending).replace(aside.with_name(aside.name + ending))
+            path.touch(mode=0o600)
+            return self._open(path)
+
+    def _open(self, where: Path | str) -> list[Entry]:
+        database = sqlite3.connect(where, timeout=_BUSY_SECONDS, check_same_thread=False)
         self._database = database
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")  # an alarm that was acknowledged survives a power cut
@@ -79,7 +101,30 @@ class EntryStore:
         return entries
 
     def _failed(self, error: Exception) -> ScheduleError:
-        return ScheduleError(f"The schedule {self._path} cannot be written ({error}): check the disk and its rights")
+        where = self._path or "in memory"
+        return ScheduleError(f"The schedule {where} cannot be written ({error}): check the disk and its rights")
+
+
+def _lock(path: Path) -> int:
+    """The descriptor that holds the lock; the kernel lets go of it when the process dies, however it dies.
+
+    ScheduleError when another process holds it: both would ring.
+    """
+    descriptor = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.truncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+    except BlockingIOError:
+        owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+        os.close(descriptor)
+        raise ScheduleError(
+            f"The schedule {path} is in use by another process ({owner}): stop that one, or choose another data folder"
+        ) from None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def _to_json(entry: Entry) -> str:

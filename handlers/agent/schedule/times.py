@@ -19,6 +19,12 @@ from handlers.language import primary
 _DEFAULT_HOURS = {"": 9, "AM": 9, "NOON": 12, "PM": 15, "EVE": 19, "NIGHT": 21}
 """For "tomorrow" or "this evening" without a time."""
 
+_WAKING = range(3, 12)
+"""Hours at which people get up; "wake me at 1" is after a nap."""
+
+_TOO_LARGE = re.compile(r"(?P<hour>\d+)(?:[:.](?P<minutes>\d\d))?")
+"""An hour, maybe with minutes, of whatever size."""
+
 _LONGEST = 12
 """Words of a time: "on Wednesday the 23rd of December at half past seven in the evening" has 14 with its fillers."""
 
@@ -60,11 +66,11 @@ class FoundTime:
     rest: str
 
 
-def parse_time(text: str, language: str, now: datetime) -> When | None:
+def parse_time(text: str, language: str, now: datetime, *, waking: bool = False) -> When | None:
     """A text that is a time and nothing else. "7" is the next 7 o'clock; with a day, the morning's.
     Where clocks have 24 hours, "7:30" is the morning's, too.
 
-    `now` is the time on the wall; a zone that it has is left out.
+    `now` is the time on the wall; a zone that it has is left out. Whoever is `waking` at "7" means the morning.
     """
     table = TIME_WORDS.get(primary(language))
     if table is None or not text.strip():
@@ -74,7 +80,23 @@ def parse_time(text: str, language: str, now: datetime) -> When | None:
     if relative is not None:
         return relative
     signs = table.rewrite(" ".join(word.text for word in words(text, language)))
-    return _interpret(signs, now) if signs else None
+    return _interpret(signs, now, waking=waking) if signs else None
+
+
+def is_no_time(text: str, language: str, now: datetime) -> bool:
+    """Whether a text would be a time if its numbers were: "25 o'clock", "at 7:75"."""
+    if parse_time(text, language, now) is not None:
+        return False
+    when = parse_time(" ".join(_possible(word.text) for word in words(text, language)), language, now)
+    return when is not None and when.timed and when.after is None and when.sure
+
+
+def _possible(word: str) -> str:
+    """A number that an hour or its minutes can be, instead of one that is too large."""
+    found = _TOO_LARGE.fullmatch(word)
+    if found is None or (int(found["hour"]) <= 24 and int(found["minutes"] or 0) < 60):
+        return word
+    return "7:30" if found["minutes"] else "7"
 
 
 def find_time(text: str, language: str, now: datetime) -> FoundTime | None:
@@ -134,7 +156,7 @@ class _Said:
     repeats: bool = False
 
 
-def _interpret(signs: list[str], now: datetime) -> When | None:
+def _interpret(signs: list[str], now: datetime, *, waking: bool = False) -> When | None:
     said = _sort(signs)
     if said is None:
         return None
@@ -160,6 +182,8 @@ def _interpret(signs: list[str], now: datetime) -> When | None:
     if repeat or said.weekdays:
         at = on_day(_usual(times), said.weekdays or repeat, after=now)
     elif said.days is None and said.date is None:
+        if waking and either and hours[0] in _WAKING:
+            times = times[:1]
         at = min(on_day(candidate, (), after=now) for candidate in times)
     elif said.days == 0:
         at = next((candidate for candidate in times if candidate > now), times[-1])

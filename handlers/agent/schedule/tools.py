@@ -12,6 +12,7 @@ from handlers.agent.caller import Caller, Role
 from handlers.agent.schedule.durations import say_duration
 from handlers.agent.schedule.entry import DAILY, WEEKDAYS, WEEKENDS, Entry, Kind, Owner, ScheduleError
 from handlers.agent.schedule.schedule import LONGEST_TEXT, LONGEST_TIMER, Schedule
+from handlers.agent.tools.arguments import question
 from handlers.agent.tools.stage import Arguments, Tool, ToolError, ToolSpec
 
 _SECONDS = 5.0
@@ -40,10 +41,12 @@ class ScheduleTool:
     role: Role = Role.GUEST
     destructive: bool = False
     untrusted: bool = False
+    reads_only: bool = False
     seconds: float = _SECONDS
 
     def question(self, arguments: Arguments) -> str:
-        return ""
+        """Asked only where a text of strangers may have made the model do it."""
+        return question(self.spec.name, arguments)
 
     async def call(self, arguments: Arguments, caller: Caller) -> str:
         try:
@@ -92,6 +95,7 @@ class ScheduleTools:
                 {"kind": {"type": "string", "enum": [str(kind) for kind in Kind]}},
                 [],
                 self._list,
+                reads_only=True,
             ),
             _tool(
                 "cancel_scheduled",
@@ -169,9 +173,11 @@ def _tool(
     properties: dict[str, object],
     required: list[str],
     run: Callable[[Arguments, Caller], Awaitable[str]],
+    *,
+    reads_only: bool = False,
 ) -> ScheduleTool:
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return ScheduleTool(ToolSpec(name, description, schema), run)
+    return ScheduleTool(ToolSpec(name, description, schema), run, reads_only=reads_only)
 
 
 def _text(arguments: Arguments, key: str) -> str:

@@ -27,14 +27,14 @@ class Calendar:
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         today = occasion.now.date()
         if match.intent == "GetDate":
-            return Reply(phrases.say("GetDate", date=_date(today, occasion, phrases)))
+            return Reply(phrases.say("GetDate", date=say_date(today, occasion, phrases)))
         said = _without_possessive(match.slots["day"], phrases)
         name = sentence_case(said)
         day = parse_day(said, phrases, today) or today
         distance = (day - today).days
         if match.intent == "GetDateOf":
             response = "GetDateOf" if distance >= 0 else "GetDatePast"
-            return Reply(phrases.say(response, day=name, date=_date(day, occasion, phrases)))
+            return Reply(phrases.say(response, day=name, date=say_date(day, occasion, phrases)))
         if distance == 0:
             return Reply(phrases.say("DayIsToday", day=name))
         if distance < 0:
@@ -51,7 +51,7 @@ def _without_possessive(said: str, phrases: Phrases) -> str:
     return said
 
 
-def _date(day: date, occasion: Occasion, phrases: Phrases) -> str:
+def say_date(day: date, occasion: Occasion, phrases: Phrases) -> str:
     """With its weekday and year; a language whose written form is not the spoken one has a `date_pattern`."""
     pattern = next(iter(phrases.words("date_pattern")), "full")
     return format_date(day, pattern, locale=occasion.locale)

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_time
 
+from handlers.agent.skills.calendar_days import say_date
 from handlers.agent.skills.places import zone_of, zone_within
 from handlers.agent.skills.spoken_numbers import sentence_case
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
@@ -20,10 +21,10 @@ class Clock:
 
     @property
     def intents(self) -> frozenset[str]:
-        return frozenset({"GetTime", "GetTimeThere"})
+        return frozenset({"GetTime", "GetTimeThere", "GetDateThere"})
 
     def accepts(self, match: Match, phrases: Phrases) -> bool:
-        return match.intent != "GetTimeThere" or _zone(match, phrases) is not None
+        return match.intent == "GetTime" or _zone(match, phrases) is not None
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         zone = _zone(match, phrases)
@@ -33,6 +34,8 @@ class Clock:
         if match.intent == "GetTime":
             return Reply(phrases.say("GetTime", time=time, count=hour))
         where = sentence_case(_where(match, phrases))
+        if match.intent == "GetDateThere":
+            return Reply(phrases.say("GetDateThere", where=where, date=say_date(now.date(), occasion, phrases)))
         if now.date() == occasion.now.date():
             return Reply(phrases.say("GetTimeThere", where=where, time=time, count=hour))
         weekday = format_date(now, "EEEE", locale=occasion.locale)

@@ -11,7 +11,9 @@ from handlers.agent.skills.stage import Match
 
 _SUM = "Calculate"
 
-_QUESTIONS = frozenset({"GetTime", "GetTimeThere", "GetDate", "GetDateOf", "GetDaysUntil", "Calculate", "ConvertUnits"})
+_QUESTIONS = frozenset(
+    {"GetTime", "GetTimeThere", "GetDate", "GetDateThere", "GetDateOf", "GetDaysUntil", "Calculate", "ConvertUnits"}
+)
 """What is asked again about something else. Not "remember that I like tea" – "and coffee?"."""
 
 
@@ -82,7 +84,7 @@ class FollowUps:
 
 _FAMILIES = (
     frozenset({"GetTime", "GetTimeThere"}),
-    frozenset({"GetDate", "GetDateOf"}),
+    frozenset({"GetDate", "GetDateThere", "GetDateOf"}),
 )
 """Intents that are one question to whoever asks."""
 

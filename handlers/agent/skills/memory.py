@@ -131,14 +131,13 @@ class MemorySkill:
     async def _forget(self, memories: Memories, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """Ask first, with what it would be; nothing is gone before the yes."""
         request = occasion.request
+        if match.intent == "ForgetMe" and not request.caller.user:
+            return Reply(phrases.say("WhoAreYou"))
+        await memories.drop_turns(request)  # what was said just now may wait to be learnt
         if match.intent == "ForgetThat":
-            await memories.drop_turns(request)  # what was said just now may wait to be learnt
             last = await self._meant(memories, occasion)
             found = Forgotten({last[0].tenant: last[:1]} if last else {})
         elif match.intent == "ForgetMe":
-            if not request.caller.user:
-                return Reply(phrases.say("WhoAreYou"))
-            await memories.drop_turns(request)
             found = await memories.own(request)
         else:
             found = await memories.mentioning(request, _subject(match, phrases))

@@ -15,8 +15,8 @@ from rapidfuzz import fuzz
 from handlers.agent.schedule.durations import find_durations, parse_duration, say_duration
 from handlers.agent.schedule.entry import Entry, Kind, Owner, ScheduleError, ScheduleFullError
 from handlers.agent.schedule.schedule import FURTHEST, LONGEST_TIMER, Schedule
-from handlers.agent.schedule.times import FoundTime, When, find_time, parse_time
-from handlers.agent.schedule.words import LANGUAGES
+from handlers.agent.schedule.times import FoundTime, When, find_time, is_no_time, parse_time
+from handlers.agent.schedule.words import LANGUAGES, words
 from handlers.agent.skills.schedule_words import say_due
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
 
@@ -54,7 +54,9 @@ class _Asked:
     expires: float = field(default_factory=lambda: time.monotonic() + _ASKED_SECONDS)
 
 
-_ONLY_ASKS = frozenset({"TimerAsk", "TimerLeft", "TimerList", "AlarmAsk", "AlarmList", "ReminderList", "Cancel"})
+_ONLY_ASKS = frozenset(
+    {"TimerAsk", "TimerLeft", "TimerList", "AlarmAsk", "AlarmList", "ReminderAsk", "ReminderList", "Cancel"}
+)
 """Intents that change nothing; and "stop", so that what rings is silenced also when nothing can be written down."""
 
 
@@ -92,6 +94,7 @@ class ScheduleSkill:
             "AlarmCancel": self._cancel_alarm,
             "AlarmCancelAll": self._cancel_all,
             "ReminderSet": self._set_reminder,
+            "ReminderAsk": self._ask_what,
             "ReminderList": self._tell_reminders,
             "ReminderCancel": self._cancel_reminder,
             "ReminderCancelAll": self._cancel_all,
@@ -116,14 +119,15 @@ class ScheduleSkill:
         slots, language = match.slots, match.language
         match match.intent:
             case "TimerSet":
-                return bool(_new_timers(match, phrases))
-            case "TimerLeft" if "timer_about" in slots:
+                return bool(_new_timers(match, phrases)) or self._timer_end(match) is not None
+            case "TimerLeft" | "TimerCancel" if "timer_about" in slots:
                 return any(_named(timer, slots["timer_about"], phrases) for timer in self._schedule.entries(Kind.TIMER))
             case "TimerAdd" | "TimerRemove":
                 if _change(match, phrases) is None:
                     return False
             case "AlarmSet":
-                return self._alarm_time(_alarm_words(match), language) is not None
+                said = _alarm_words(match)
+                return self._alarm_time(said, language) is not None or self._is_no_time(said, language)
             case "AlarmCancel" | "AlarmList" if "alarm_time" in slots:
                 return self._alarm_time(slots["alarm_time"], language) is not None
             case "ReminderSet":
@@ -138,7 +142,9 @@ class ScheduleSkill:
                     asked.expires > now and asked.understands(said) for asked in self._asked.values()
                 )
         name = slots.get("timer_name")
-        return name is None or 0 < len(_bare(name, phrases).split()) <= _NAME_WORDS
+        if name is None or (match.intent != "TimerAsk" and _only_duration(name, phrases) is not None):
+            return True
+        return 0 < len(_bare(name, phrases).split()) <= _NAME_WORDS
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         place = _place(occasion)
@@ -152,7 +158,23 @@ class ScheduleSkill:
             return Reply(phrases.say("ScheduleFailed"))
 
     async def _set_timers(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        return await self._start(_new_timers(match, phrases), occasion, phrases)
+        end = self._timer_end(match)
+        timers = _new_timers(match, phrases)
+        if end is not None:
+            clock = self._schedule.clock
+            timers = [_NewTimer(clock.instant(end.at) - clock.wall())]
+        return await self._start(timers, occasion, phrases)
+
+    def _timer_end(self, match: Match) -> When | None:
+        """The time of day of "a timer until half past seven"; only behind "until" may it also read as a length."""
+        until = match.slots.get("timer_until")
+        said = match.slots.get("timer_time", "") if until is None else until
+        if until is None and parse_duration(said, match.language) is not None:
+            return None
+        when = parse_time(said, match.language, self._schedule.clock.now())
+        if when is None or not when.timed or when.after is not None or when.repeat:
+            return None
+        return when if when.sure or until is not None else None
 
     async def _start(self, timers: Sequence[_NewTimer], occasion: Occasion, phrases: Phrases) -> Reply:
         if not all(1 <= timer.seconds <= LONGEST_TIMER for timer in timers):
@@ -168,38 +190,62 @@ class ScheduleSkill:
         name = match.slots.get("timer_name", "")
 
         async def finish(said: str, occasion: Occasion, phrases: Phrases) -> Reply:
-            seconds = _only_duration(said, phrases)
+            seconds = _asked_duration(said, phrases)
             return await self._start([_NewTimer(seconds or 0, name)], occasion, phrases)
 
-        self._ask(occasion, lambda said: _only_duration(said, phrases) is not None, finish)
+        self._ask(occasion, lambda said: _asked_duration(said, phrases) is not None, finish)
         return Reply(phrases.say("TimerHowLong"))
 
     async def _tell_left(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         name = match.slots.get("timer_name") or match.slots.get("timer_about", "")
         found = self._timers(name, occasion, phrases)
         if not found:
-            return Reply(phrases.say("TimerNoneNamed", name=name) if name else phrases.say("TimerNone"))
+            return self._no_timer(name, occasion, phrases)
         if len(found) == 1:
             [timer] = found
+            if self._schedule.left(timer) <= 0:
+                return Reply(phrases.say("TimerOver"))
             left = say_duration(max(1.0, self._schedule.left(timer)), occasion.locale)
             if timer.remaining is not None:
                 return Reply(phrases.say("TimerPaused", left=_upper(left)))
             if timer.name and not name:
                 return Reply(phrases.say("TimerLeftNamed", left=_upper(left), name=timer.name))
             return Reply(phrases.say("TimerLeft", left=_upper(left)))
-        items = [
-            phrases.say(
-                "TimerItem" if timer.remaining is None else "TimerItemPaused",
-                what=self._what(timer, occasion.locale),
-                left=say_duration(max(1.0, self._schedule.left(timer)), occasion.locale),
-            )
-            for timer in found[:_SHOWN]
-        ]
+        items = []
+        for timer in found[:_SHOWN]:
+            left = self._said_left(timer, occasion, phrases)
+            alike = {
+                other.duration
+                for other in found
+                if not other.name and self._said_left(other, occasion, phrases) == left
+            }
+            if timer.name or len(alike) > 1 or self._schedule.left(timer) <= 0:
+                left = phrases.say("TimerItem", what=self._what(timer, occasion.locale), left=left)
+            items.append(left)  # without a name the time that is left tells most of them apart
+        items += _more(found, phrases)
         return Reply(phrases.say("TimersAre", count=len(found), list="; ".join(items)))
+
+    def _said_left(self, timer: Entry, occasion: Occasion, phrases: Phrases) -> str:
+        """What is said of a timer in a list, without what it is called."""
+        left = self._schedule.left(timer)
+        if left <= 0:
+            return phrases.say("TimerItemOver")
+        name = "TimerItemLeft" if timer.remaining is None else "TimerItemPaused"
+        return phrases.say(name, left=say_duration(max(1.0, left), occasion.locale))
+
+    def _no_timer(self, name: str, occasion: Occasion, phrases: Phrases) -> Reply:
+        """There is none, or none that is called so: "pasta", "3 minute"."""
+        if not name:
+            return Reply(phrases.say("TimerNone"))
+        duration = _only_duration(name, phrases)
+        return Reply(
+            phrases.say("TimerNoneNamed", name=name if duration is None else say_duration(duration, occasion.locale))
+        )
 
     async def _cancel_timer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         satellite = occasion.request.caller.satellite
-        if not match.slots.get("timer_name") and (self._schedule.silence(satellite) or self._schedule.rang(satellite)):
+        named = match.slots.get("timer_name") or match.slots.get("timer_about")
+        if not named and (self._schedule.silence(satellite) or self._schedule.rang(satellite)):
             return Reply(phrases.say("ScheduleStopped"))
 
         async def cancel(timer: Entry, occasion: Occasion, phrases: Phrases) -> Reply:
@@ -247,10 +293,10 @@ class ScheduleSkill:
         fits: Callable[[Entry], bool] = lambda timer: True,
     ) -> Reply:
         """Act on the timer that is meant, or ask which one that is. Of several, those that `fits` come first."""
-        name = match.slots.get("timer_name", "")
+        name = match.slots.get("timer_name") or match.slots.get("timer_about", "")
         found = self._timers(name, occasion, phrases)
         if not found:
-            return Reply(phrases.say("TimerNoneNamed", name=name) if name else phrases.say("TimerNone"))
+            return self._no_timer(name, occasion, phrases)
         if len(found) > 1:
             found = [timer for timer in found if fits(timer)] or found
         if len({self._what(timer, occasion.locale) for timer in found}) == 1:  # the first of two that are called alike
@@ -279,10 +325,12 @@ class ScheduleSkill:
         return []
 
     async def _set_alarm(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        return await self._set_alarm_for(_alarm_words(match), occasion, phrases)
+        return await self._set_alarm_for(_alarm_words(match), "waking" in match.slots, occasion, phrases)
 
-    async def _set_alarm_for(self, said: str, occasion: Occasion, phrases: Phrases) -> Reply:
-        when = self._alarm_time(said, phrases.language)
+    async def _set_alarm_for(self, said: str, waking: bool, occasion: Occasion, phrases: Phrases) -> Reply:
+        when = self._alarm_time(said, phrases.language, waking=waking)
+        if when is None and self._is_no_time(said, phrases.language):
+            return Reply(phrases.say("TimeUnknown"))
         problem = self._problem(when, phrases)
         if when is None or problem is not None:
             return problem or Reply(phrases.say("ScheduleFailed"))
@@ -290,7 +338,10 @@ class ScheduleSkill:
         return Reply(phrases.say("AlarmSet", when=self._say_due(alarm, occasion, phrases)))
 
     async def _ask_time(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        self._ask(occasion, lambda said: self._alarm_time(said, phrases.language) is not None, self._set_alarm_for)
+        async def finish(said: str, occasion: Occasion, phrases: Phrases) -> Reply:
+            return await self._set_alarm_for(said, "waking" in match.slots, occasion, phrases)
+
+        self._ask(occasion, lambda said: self._alarm_time(said, phrases.language) is not None, finish)
         return Reply(phrases.say("AlarmWhen"))
 
     async def _tell_alarms(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
@@ -328,12 +379,21 @@ class ScheduleSkill:
         owner = _owner(occasion)
         return self._schedule.here(Kind.ALARM, owner) or self._schedule.visible(Kind.ALARM, owner)
 
-    def _alarm_time(self, said: str, language: str) -> When | None:
+    def _alarm_time(self, said: str, language: str, *, waking: bool = False) -> When | None:
         """A time, also "in 20 minutes"; a length of time alone is none."""
-        return parse_time(said, language, self._schedule.clock.now())
+        return parse_time(said, language, self._schedule.clock.now(), waking=waking)
+
+    def _is_no_time(self, said: str, language: str) -> bool:
+        return is_no_time(said, language, self._schedule.clock.now())
 
     async def _set_reminder(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        said = match.slots["reminder_what"]
+        return await self._set_reminder_for(match.slots["reminder_what"], occasion, phrases)
+
+    async def _ask_what(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
+        self._ask(occasion, lambda said: _is_text(said, phrases), self._set_reminder_for)
+        return Reply(phrases.say("ReminderWhat"))
+
+    async def _set_reminder_for(self, said: str, occasion: Occasion, phrases: Phrases) -> Reply:
         found = self._find_time(said, phrases)
         if found is None or not found.rest:
             return self._ask_when(said, found, occasion, phrases)
@@ -347,7 +407,7 @@ class ScheduleSkill:
             async def take_text(said: str, occasion: Occasion, phrases: Phrases) -> Reply:
                 return await self._remind(_without(said, phrases), when, occasion, phrases)
 
-            self._ask(occasion, lambda said: 0 < len(said.split()) <= _TEXT_WORDS, take_text)
+            self._ask(occasion, lambda said: _is_text(said, phrases), take_text)
             return Reply(phrases.say("ReminderWhat"))
         text = _without(said, phrases)
 
@@ -409,8 +469,10 @@ class ScheduleSkill:
         found = self._schedule.here(kind, owner) or self._schedule.visible(kind, owner)
         if not found:
             return Reply(phrases.say(f"{kind.capitalize()}None"))
+        others = len(self._schedule.visible(kind, owner)) - len(found)
         await self._schedule.cancel(found)
-        return Reply(phrases.say(f"{kind.capitalize()}sCancelled", count=len(found)))
+        said = phrases.say(f"{kind.capitalize()}sCancelled", count=len(found))
+        return Reply(f"{said} {phrases.say('StillElsewhere', count=others)}" if others else said)
 
     async def _answer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """Only the place that was asked can answer, and `accepts` does not know where a sentence was said: elsewhere it
@@ -451,7 +513,11 @@ class ScheduleSkill:
         items = []
         for entry in found[:_SHOWN]:
             when = self._say_due(entry, occasion, phrases)
+            if self._schedule.left(entry) <= 0:
+                when = phrases.say("IsDue", when=when)
             items.append(phrases.say("ReminderItem", text=entry.text, when=when) if entry.text else when)
+        if more := _more(found, phrases):
+            return "; ".join([*items, *more])
         return "; ".join(items) if found[0].text else format_list(items, locale=occasion.locale)
 
     def _say_due(self, entry: Entry, occasion: Occasion, phrases: Phrases) -> str:
@@ -480,18 +546,22 @@ def _new_timers(match: Match, phrases: Phrases) -> list[_NewTimer]:
         return []
     if any(len(name.split()) > _NAME_WORDS or re.search(r"\d", name) for name in names):
         return []
+    if between[0].casefold().partition(" ")[0] in phrases.words("actions"):  # "cancel the 3 minute", of a timer
+        return []
     return [_NewTimer(duration.seconds, name) for duration, name in zip(found, names, strict=True)]
 
 
 def _change(match: Match, phrases: Phrases) -> float | None:
     """Seconds of "5 minutes"; in a place that wants it, of "5 more minutes" and not without the "more"."""
     if "timer_more" not in match.slots:
-        return parse_duration(match.slots.get("timer_time", ""), match.language)
-    words = "|".join(map(re.escape, phrases.words("more")))
-    said, found = re.subn(rf"(?<!\w)(?:{words})(?!\w)", " ", match.slots["timer_more"], flags=re.IGNORECASE)
+        seconds = parse_duration(match.slots.get("timer_time", ""), match.language)
+        return seconds if seconds is None or seconds > 0 else None
+    more = "|".join(map(re.escape, phrases.words("more")))
+    said, found = re.subn(rf"(?<!\w)(?:{more})(?!\w)", " ", match.slots["timer_more"], flags=re.IGNORECASE)
     if not found:
         return None
-    return parse_duration(said, match.language) or parse_duration(f"1 {said.strip()}", match.language)
+    seconds = parse_duration(said, match.language) or parse_duration(f"1 {said.strip()}", match.language)
+    return seconds if seconds is None or seconds > 0 else None
 
 
 def _alarm_words(match: Match) -> str:
@@ -516,6 +586,26 @@ def _only_duration(said: str, phrases: Phrases) -> float | None:
     if len(found) != 1 or _bare(said[: found[0].start] + said[found[0].end :], phrases):
         return None
     return found[0].seconds
+
+
+def _asked_duration(said: str, phrases: Phrases) -> float | None:
+    """The answer to "For how long?": a lone number is minutes."""
+    seconds = _only_duration(said, phrases)
+    if seconds is None and (numbers := [word for word in words(said, phrases.language) if word.text.isdigit()]):
+        return _only_duration(f"{said[: numbers[-1].end]} min {said[numbers[-1].end :]}", phrases)
+    return seconds
+
+
+def _is_text(said: str, phrases: Phrases) -> bool:
+    """Whether the answer to "What shall I remind you of?" can be one; a question is none."""
+    first = said.casefold().replace("’", "'").lstrip("¿¡ ").split(" ", 1)[0].strip(",.!?")
+    return 0 < len(said.split()) <= _TEXT_WORDS and first not in phrases.words("questions")
+
+
+def _more(found: Sequence[Entry], phrases: Phrases) -> list[str]:
+    """What stands at the end of a list for the entries that are not read out."""
+    left = len(found) - _SHOWN
+    return [phrases.say("AndMore", count=left)] if left > 0 else []
 
 
 def _without(text: str, phrases: Phrases) -> str:

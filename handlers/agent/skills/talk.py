@@ -47,18 +47,21 @@ class Volume:
         return frozenset({"VolumeUp", "VolumeDown", "VolumeTo"})
 
     def accepts(self, match: Match, phrases: Phrases) -> bool:
-        return match.intent != "VolumeTo" or _percent(match, phrases) is not None
+        return match.intent != "VolumeTo" or _level(match, phrases) is not None
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         if match.intent == "VolumeTo":
-            percent = _percent(match, phrases)
-            return Reply(phrases.say("VolumeTo", percent=percent or 0), volume_to=percent)
+            percent = _level(match, phrases) or 0
+            if not 0 <= percent <= 100:
+                return Reply(phrases.say("VolumeRange"))
+            return Reply(phrases.say("VolumeTo", percent=percent), volume_to=percent)
         step = _STEPS.get(match.slots.get("amount", ""), _STEPS[""])
         return Reply(phrases.say(match.intent), volume=step if match.intent == "VolumeUp" else -step)
 
 
-def _percent(match: Match, phrases: Phrases) -> int | None:
-    """The level that was asked for, None when it is not one. A sentence without a place for it is "full volume"."""
+def _level(match: Match, phrases: Phrases) -> int | None:
+    """The percent that were asked for, maybe too many; None when it is no number. A sentence without a place for it is
+    "full volume"."""
     said = match.slots.get("level", "").casefold()
     if "level" not in match.slots or said in phrases.words("loudest"):
         return 100
@@ -70,6 +73,6 @@ def _percent(match: Match, phrases: Phrases) -> int | None:
     value = parse_number(level, match.language)
     if value is not None and 0 < value < 1 and level.isalpha():  # "half"
         value, level = value * 100, ""
-    if value is None or not 0 <= value <= 100 or not value.is_integer():
+    if value is None or not value.is_integer():
         return None
-    return round(value) * (10 if level == said and value <= _TENTHS else 1)
+    return round(value) * (10 if level == said and 0 < value <= _TENTHS else 1)

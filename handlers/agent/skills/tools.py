@@ -41,4 +41,4 @@ def skill_tools(skills: Skills, now: Callable[[], datetime]) -> LocalTools:
         request = Request(question, "en", caller=caller)
         return (await skills.perform(match, Occasion(request, [], now(), locale_of("en")))).text
 
-    return LocalTools("skills", [LocalTool(_SPEC, answer, role=Role.GUEST)])
+    return LocalTools("skills", [LocalTool(_SPEC, answer, role=Role.GUEST, reads_only=True)])

@@ -80,6 +80,10 @@ class CommandSettings(Section):
     may_begin_with_dash: list[str] = Field(default_factory=list)
     """Parameters whose value may begin an argument with '-'. Elsewhere that is refused, as it could be an option."""
 
+    reads_only: bool = False
+    """Whether it only tells something and changes nothing: then it runs without a question also after a text of
+    strangers was read."""
+
     untrusted: bool = False
     """Whether strangers may have written what it returns, as with a web page."""
 
@@ -141,6 +145,10 @@ class CommandTool:
     @property
     def destructive(self) -> bool:
         return self._command.destructive
+
+    @property
+    def reads_only(self) -> bool:
+        return self._command.reads_only
 
     @property
     def untrusted(self) -> bool:
@@ -259,4 +267,6 @@ def _problem(command: CommandSettings) -> str:
         return f"'may_begin_with_dash' names '{strange[0]}'; declare it under parameters.properties"
     if command.confirm and not command.destructive:
         return "it has a 'confirm' and would never ask; add  destructive: true"
+    if command.destructive and command.reads_only:
+        return "it is 'destructive' and 'reads_only' at once; remove one of them"
     return ""

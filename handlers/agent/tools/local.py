@@ -21,6 +21,8 @@ class LocalTool:
     destructive: bool = False
     untrusted: bool = False
     seconds: float = 10.0
+    reads_only: bool = False
+    """Whether it only tells something and changes nothing."""
     asks: Callable[[Arguments], str] | None = None
     """What is asked before a destructive call, if it has words of its own."""
 

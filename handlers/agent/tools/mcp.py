@@ -315,6 +315,7 @@ class McpTool:
         self._destructive = tool.name in settings.destructive or bool(
             hints and hints.destructive_hint and not hints.read_only_hint
         )
+        self._reads_only = bool(hints and hints.read_only_hint) and not self._destructive
         self._settings = settings
         description = clean(tool.description or tool.title or tool.name)[:_LONGEST_DESCRIPTION]
         schema = _plain_schema(tool.input_schema)
@@ -331,6 +332,10 @@ class McpTool:
         """As the settings or the server's own hint say. A server that gives no hint is not taken to be destructive,
         though the protocol would: every lamp would be confirmed."""
         return self._destructive
+
+    @property
+    def reads_only(self) -> bool:
+        return self._reads_only
 
     @property
     def untrusted(self) -> bool:

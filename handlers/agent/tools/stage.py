@@ -85,6 +85,10 @@ class Tool(Protocol):
         """Whether it is confirmed by the speaker before it runs."""
 
     @property
+    def reads_only(self) -> bool:
+        """Whether it only tells something and changes nothing."""
+
+    @property
     def untrusted(self) -> bool:
         """Whether strangers may have written what it returns: web pages, mail, programs of others."""
 

@@ -7,14 +7,15 @@ import difflib
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
 from handlers.agent.caller import Caller
 from handlers.agent.safety.audit import Action, Audit
 from handlers.agent.safety.data import as_data, clean
+from handlers.agent.safety.repeated import Repeated
 from handlers.agent.stage import Message, Request
-from handlers.agent.tools.arguments import canonical, coerced, complaint
+from handlers.agent.tools.arguments import canonical, coerced, complaint, question
 from handlers.agent.tools.settings import ToolSettings
 from handlers.agent.tools.stage import (
     Tool,
@@ -34,6 +35,10 @@ _MOST_CALLS = 16
 
 _LONGEST_NAME = 64
 """Characters of a name; OpenAI's limit, and the least of all protocols."""
+
+
+Key = tuple[str, str]
+"""A call's name and arguments: what makes it the same as another."""
 
 
 class Toolbox:
@@ -74,9 +79,10 @@ class ToolTurn:
         self._settings = settings
         self._audit = audit
         self._rounds = 0
-        self._called: set[tuple[str, str]] = set()
+        self._called: set[Key] = set()
         self._places = asyncio.Semaphore(settings.parallel)
         self._untrusted = False
+        self._told: list[Message] = []
 
     @property
     def specs(self) -> list[ToolSpec]:
@@ -94,14 +100,31 @@ class ToolTurn:
         return self._untrusted
 
     def destructive(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
-        """Those that need a yes of the caller first. Calls that are refused anyway are not among them."""
+        """Those that need a yes of the caller first. Calls that are refused anyway are not among them.
+
+        Once a text of strangers was read, whatever does more than read needs one: the text may have asked for it. So
+        does a call that stands in a result of this turn: some servers take any JSON that a model reads out for a call.
+        """
         checked = [self._checked(call) for call in calls]
-        return [call for call in checked if isinstance(call, ToolCall) and self._tools[call.name].destructive]
+        return [call for call in checked if isinstance(call, ToolCall) and self._needs_yes(call)]
 
     def question(self, call: ToolCall) -> str:
         """What the caller is asked before a call out of `destructive`, made from its real arguments, not by a model."""
-        tool = self._tools[call.name]
-        return tool.question(coerced(call.arguments, tool.spec.parameters))
+        return self._tools[call.name].question(self._coerced(call))
+
+    def questions(self, calls: Sequence[ToolCall]) -> list[str]:
+        """The question of each call out of `destructive`. Different calls never share one: where a tool's own words
+        read alike, all arguments are named, and where these do too, the questions are numbered."""
+        whole = [replace(call, arguments=self._coerced(call)) for call in calls]
+        keys = [(call.name, canonical(call.arguments)) for call in whole]
+        asked = dict(zip(keys, map(self.question, calls), strict=True))
+        for alike in _alike(asked):
+            asked |= {
+                key: question(call.name, call.arguments) for key, call in zip(keys, whole, strict=True) if key in alike
+            }
+        for alike in _alike(asked):
+            asked |= {key: f"{number}: {asked[key]}" for number, key in enumerate(alike, 1)}
+        return [asked[key] for key in keys]
 
     async def run(
         self, calls: Sequence[ToolCall], confirmed: bool = False
@@ -137,6 +160,15 @@ class ToolTurn:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _coerced(self, call: ToolCall) -> dict[str, object]:
+        return coerced(call.arguments, self._tools[call.name].spec.parameters)
+
+    def _needs_yes(self, call: ToolCall) -> bool:
+        tool = self._tools[call.name]
+        if tool.destructive or tool.reads_only:
+            return tool.destructive
+        return self._untrusted or Repeated(self._told).whole(call)
+
     def _checked(self, call: ToolCall) -> ToolCall | str:
         """The call with arguments that fit, or what the model is told."""
         tool = self._tools.get(call.name)
@@ -144,14 +176,14 @@ class ToolTurn:
             near = difflib.get_close_matches(call.name, self._tools, 1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             return f"There is no tool '{call.name[:_LONGEST_NAME]}' here, or this person may not use it.{hint}"
-        arguments = coerced(call.arguments, tool.spec.parameters)
+        arguments = self._coerced(call)
         wrong = complaint(arguments, tool.spec.parameters)
         if wrong:
             return f"Not called, because the arguments do not fit: {wrong}. Correct them, or ask the person."
         return replace(call, arguments=arguments)
 
     def _permitted(self, call: ToolCall, confirmed: bool) -> ToolCall | str:
-        if self._tools[call.name].destructive and not confirmed:
+        if self._needs_yes(call) and not confirmed:
             return "Not done: it needs a yes of the person first."
         key = (call.name, canonical(call.arguments))
         if key in self._called:
@@ -168,9 +200,9 @@ class ToolTurn:
         try:
             async with self._places:
                 started = time.monotonic()
-                action = Action(
-                    call.name, call.arguments, self._request.caller, self._request.text, self._turn_id, confirmed
-                )
+                # The log is of what is done; what was said stays out of it where nothing is, or should not be kept.
+                heard = "" if tool.reads_only or self._request.private else self._request.text
+                action = Action(call.name, call.arguments, self._request.caller, heard, self._turn_id, confirmed)
                 await self._audit.attempt(action)
                 refused = False
                 events.put_nowait(ToolStarted(wished))
@@ -188,7 +220,9 @@ class ToolTurn:
             self._untrusted = self._untrusted or tool.untrusted
             shown = cut(text, self._settings.longest_result)
             seconds = time.monotonic() - started
-            events.put_nowait(ToolFinished(ToolResult(wished, shown, failed, seconds, refused, tool.untrusted)))
+            result = ToolResult(wished, shown, failed, seconds, refused, tool.untrusted)
+            self._told.append(as_message(result))
+            events.put_nowait(ToolFinished(result))
 
     async def _outcome(self, tool: Tool, call: ToolCall) -> tuple[str, bool]:
         """What the model reads, and whether that is a failure."""
@@ -227,6 +261,14 @@ def cut(text: str, limit: int) -> str:
         return text
     head, tail = limit * 2 // 3, limit // 3
     return f"{text[:head]}\n[{len(text) - head - tail} characters left out here]\n{text[-tail:]}"
+
+
+def _alike(asked: Mapping[Key, str]) -> list[list[Key]]:
+    """Groups of different calls whose questions are the same."""
+    texts = list(asked.values())
+    return [
+        [key for key, other in asked.items() if other == text] for text in dict.fromkeys(texts) if texts.count(text) > 1
+    ]
 
 
 def _free_name(name: str, source: str, taken: dict[str, Tool]) -> str:

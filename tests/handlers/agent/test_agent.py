@@ -23,11 +23,11 @@ from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
 from handlers.agent.skills.stage import Skill
 from handlers.agent.skills.standard import standard_skills
-from handlers.agent.stage import AgentSettings, AnswerPart, LanguageModel, Request
+from handlers.agent.stage import AgentSettings, AnswerPart, Filler, LanguageModel, Request
 from handlers.agent.tools.stage import ToolSource
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.timeline import Mark, Timeline
-from tests.support.ollama import SOON, Cut, FakeOllama, Status, Step, Thought, stopped_ollama
+from tests.support.ollama import SOON, Cut, FakeOllama, Model, Status, Step, Thought, stopped_ollama
 
 NOW = datetime(2026, 6, 3, 15, 5, tzinfo=UTC)
 NO_MODEL = "Sorry, I can't think right now. My language model doesn't answer."
@@ -378,3 +378,44 @@ async def test_a_warm_up_that_fails_is_not_heard_of(agent_of: MakeAgent, fake_ol
         lonely = agent_of(nobody)
         await lonely.warm_up()
         assert (await ask(lonely, "Name a colour."))[0] == NO_MODEL
+
+
+# What a model without tools is not asked
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "answer"),
+    [
+        ("Turn on the kitchen light.", "en", "I can't do that."),
+        ("Mach das Licht an.", "de", "Das kann ich nicht."),
+        ("Lock the front door!", "en", "I can't do that."),
+        ("What turns milk into cheese?", "en", "Certainly."),
+        ("Tell me about locks.", "en", "Certainly."),
+    ],
+)
+async def test_a_model_without_tools_does_not_claim_to_have_acted(
+    fake_ollama: FakeOllama, agent_of: MakeAgent, text: str, language: str, answer: str
+) -> None:
+    assert (await ask(agent_of(fake_ollama), text, language=language))[0] == answer
+
+
+async def test_a_model_with_tools_is_asked_to_act(fake_ollama: FakeOllama, agent_of: MakeAgent) -> None:
+    fake_ollama.models = [Model("able:latest", capabilities=("completion", "tools"))]
+    agent = agent_of(fake_ollama)
+    await agent.thinker.start()
+    assert (await ask(agent, "Turn on the kitchen light."))[0] == "Certainly."
+
+
+async def test_a_short_sentence_fills_the_time_of_a_model_that_is_late(
+    fake_ollama: FakeOllama, agent_of: MakeAgent
+) -> None:
+    begin = asyncio.Event()
+    fake_ollama.will_answer(begin, "Paris.")
+    agent = agent_of(fake_ollama, quick_sentence_seconds=0.05)
+    parts: list[AnswerPart] = []
+    response = agent.respond(Request("What is the capital of France?", "en", "kitchen"), Timeline("t"))
+    async with asyncio.timeout(SOON):
+        async for part in response.parts():
+            parts.append(part)
+            begin.set()
+    assert parts == [Filler("One moment."), "Paris."]

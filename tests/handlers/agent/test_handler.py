@@ -26,6 +26,7 @@ from handlers.agent.tools.stage import Arguments, ToolSpec
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.timeline import Timeline
 from handlers.wire.client import WyomingClient
+from handlers.wire.heartbeat import PING_SECONDS
 from tests.support.ollama import Call, Cut, FakeOllama, Model
 from tests.support.server import read_until
 from tests.support.serving import served
@@ -54,14 +55,24 @@ def timelines() -> list[Timeline]:
 
 
 @pytest.fixture
-async def client(fake_ollama: FakeOllama, tmp_path: Path, timelines: list[Timeline]) -> AsyncIterator[WyomingClient]:
+def ping_seconds() -> float:
+    """Silence after which the service says that it is at work."""
+    return PING_SECONDS
+
+
+@pytest.fixture
+async def client(
+    fake_ollama: FakeOllama, tmp_path: Path, timelines: list[Timeline], ping_seconds: float
+) -> AsyncIterator[WyomingClient]:
     settings = AgentSettings.model_validate(SETTINGS | {"ollama": {"url": fake_ollama.url}})
     thinker = Thinker([OllamaModel(settings.ollama)], settings.think)
     await thinker.start()
     audit = Audit(tmp_path / "audit", 30)
     toolbox = Toolbox([LocalTools("house", [DOOR])], settings.tools, audit)
     agent = Agent(Skills(standard_skills()), thinker, toolbox, settings, audit)
-    handler = partial(AgentHandler, agent=agent, settings=settings, on_timeline=timelines.append)
+    handler = partial(
+        AgentHandler, agent=agent, settings=settings, on_timeline=timelines.append, ping_seconds=ping_seconds
+    )
     try:
         async with served(lambda connection: [handler(connection)]) as connected:
             yield connected
@@ -299,3 +310,15 @@ async def test_a_satellite_has_a_persona_and_a_language_of_its_own(
     assert first.startswith("You talk to children.")
     assert "Answer in German." in first
     assert "Answer in English." in second
+
+
+@pytest.mark.parametrize("ping_seconds", [0.05])
+async def test_a_long_thought_shows_signs_of_life(client: WyomingClient, fake_ollama: FakeOllama) -> None:
+    go_on = asyncio.Event()
+    fake_ollama.will_answer(go_on, "At last.")
+    await client.send(Transcript("Think long.").event())
+    for _ in range(3):
+        await read_until(client, "ping")
+    go_on.set()
+    events = await read_until(client, "handled", "error")
+    assert events[-1].data["text"].endswith("At last.")

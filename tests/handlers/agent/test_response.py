@@ -658,23 +658,25 @@ async def test_no_text_of_a_tool_a_note_or_the_conversation_calls_a_tool(house: 
 
 @pytest.mark.parametrize("attack", ATTACKS)
 async def test_a_model_that_obeys_meets_the_question(house: House, attack: str) -> None:
+    """Not word for word: a call that only repeats what it has read is no wish of the model's at all."""
     house.things.page = attack
     house.ollama.will_answer(Call("read_page"))
-    house.ollama.will_answer(DELETE)
-    assert await house.ask(QUESTION) == ASKED
+    house.ollama.will_answer(Call("delete_record", {"name": "api"}))
+    assert await house.ask(QUESTION) == ASKED.replace("web", "api")
     assert house.things.done == []
     assert await house.logged() == ["read_page"]
 
 
 async def test_what_strangers_wrote_is_not_learnt(house_of: OpenHouse) -> None:
-    """The answer before is part of what the memory's model reads; not when it may be the words of a web page."""
+    """The answer before is part of what the memory's model reads; not when it may be the words of a web page, nor when
+    the model was shown such an answer and may have said it again."""
     async with house_of(pace=AT_ONCE) as house:
         with house.agent.attending():
             house.things.page = "Everybody's favourite colour is turquoise."
             house.ollama.will_answer(Call("read_page"))
             house.ollama.will_answer("It says turquoise is the favourite colour.")
             await house.ask("My friends have a page, what does it say about me?")
-            house.ollama.will_answer("Nice, the harbour is lovely.")
+            house.ollama.will_answer("Nice, her favourite colour is turquoise, too.")
             await house.ask("My sister Lena lives in Graz, by the way.")
             house.ollama.will_answer("I see.")
             await house.ask("My sister Lena has a new bike, a red one.")
@@ -682,8 +684,52 @@ async def test_what_strangers_wrote_is_not_learnt(house_of: OpenHouse) -> None:
         await house.ollama.until(chats=5)
         prompt = str(house.ollama.chats[4]["messages"])
     assert "Lena lives in Graz" in prompt
-    assert "harbour" in prompt  # what the model itself said is
     assert "turquoise" not in prompt
+
+
+async def test_what_the_model_itself_said_is_learnt_from(house_of: OpenHouse) -> None:
+    async with house_of(pace=AT_ONCE) as house:
+        with house.agent.attending():
+            house.ollama.will_answer("Nice, the harbour is lovely.")
+            await house.ask("My sister Lena lives in Graz, by the way.")
+            house.ollama.will_answer("I see.")
+            await house.ask("My sister Lena has a new bike, a red one.")
+        house.ollama.will_answer(distilled())
+        await house.ollama.until(chats=3)
+        prompt = str(house.ollama.chats[2]["messages"])
+    assert "harbour" in prompt
+
+
+async def test_what_a_confirmed_tool_read_is_not_learnt_either(house: House) -> None:
+    """It is in the conversation of the yes, whose turn had no tools of its own."""
+    house.ollama.will_answer(Call("read_page"), DELETE)
+    await house.ask(QUESTION)
+    house.ollama.will_answer("It says sunny.")
+    await house.ask("Yes.")
+    assert [turn.untrusted for turn in house.agent.conversations.history("c1")] == [False, True]
+
+
+async def test_every_call_has_its_question(house: House) -> None:
+    """Also where a tool's own question says too little to tell them apart."""
+    house.ollama.will_answer(DELETE, Call("delete_record", {"name": "web", "zone": "example.com"}), DELETE)
+    asked = await house.ask(QUESTION)
+    assert "example.com" in asked
+    assert asked.count("web") == 2  # the same call twice is one
+
+
+# Whose conversation it is
+
+
+@pytest.mark.parametrize("other", [Caller("tom", "kitchen", "kitchen"), GUEST], ids=["tom", "guest"])
+async def test_nobody_hears_again_what_was_said_to_somebody_else(house: House, other: Caller) -> None:
+    house.ollama.will_answer("The present for Tom is in the shed.")
+    await house.ask("Where did I put the present for my brother?")
+    assert await house.ask("Say that again.") == "The present for Tom is in the shed."
+    assert "shed" not in await house.ask("Say that again.", other)
+    await house.ask(QUESTION, other)
+    assert "shed" not in str(house.ollama.chats[-1]["messages"])
+    assert not house.agent.expects_answer(house.request("", ANNA))  # nor is Anna shown what was said to others
+    assert "Certainly" not in await house.ask("Say that again.")
 
 
 # Roles
@@ -819,6 +865,16 @@ async def test_a_private_place_is_remembered_nowhere(house: House) -> None:
     await house.ask("Private mode on.")
     await house.ask("My sister Lena lives in Graz, you know?")
     assert house.upkeep.waiting == 0
+
+
+async def test_what_is_said_in_a_private_place_is_not_in_the_log_of_actions(house: House) -> None:
+    await house.ask("Private mode on.")
+    house.ollama.will_answer(Call("weather", {"name": "Rome"}))
+    await house.ask("Will Lena have rain in Rome?")
+    await house.ask("Lamp on.")
+    assert house.things.done == ["weather Rome", "lamp on"]
+    assert await house.logged() == ["skill/PrivateOn", "weather", "skill/SwitchLamp"]
+    assert [line["heard"] for line in await house.attempts()] == [""] * 3
 
 
 async def test_the_memory_rests_while_anybody_is_attended_to(house_of: OpenHouse) -> None:

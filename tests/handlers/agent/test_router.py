@@ -268,3 +268,13 @@ def test_a_hostile_sentence_is_soon_decided(router: Router, tmp_path: Path) -> N
         began = time.thread_time()
         assert said(router, text, Turn("q", "a?")).kind is Kind.THINK
         print(f"{text[:12]!r}: {(time.thread_time() - began) * 1000:.1f} ms")
+
+
+def test_a_skill_that_is_not_sure_does_not_answer(
+    router: Router, skills: Skills, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handlers.agent.router.SURE", 0.95)
+    before = skill_turn(skills, "What time is it in Tokyo?", "It is noon.")
+    route = said(router, "And in London?", before)
+    assert (route.kind, route.confidence, route.match) == (Kind.THINK, 0.9, None)
+    assert said(router, "What time is it?").kind is Kind.FAST

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from wyoming.asr import Transcribe
@@ -94,3 +96,32 @@ async def test_half_a_minute_in_one_event(client: WyomingClient, speaker: Speake
     pcm = silence(13) + speaker.say("What time is it?") + silence(13)
     await send(client, START, *audio(pcm, 1024 * 1024), STOP)
     assert "what time is it" in (await transcript(client))[1]
+
+
+async def test_somebody_is_attended_to_from_the_first_audio_to_the_transcript(
+    whisper: WhisperTranscriber, silero: Silero, speaker: Speaker
+) -> None:
+    """Home Assistant asks for each service alone: the memory's work must not begin between two words."""
+    seen: list[str] = []
+    begun = asyncio.Event()
+
+    @contextlib.contextmanager
+    def attending() -> Iterator[None]:
+        seen.append("begun")
+        begun.set()
+        yield
+        seen.append("ended")
+
+    recognizer = Recognizer(whisper, silero, AsrSettings())
+    async with (
+        served(lambda connection: [AsrHandler(connection, recognizer, attending=attending)]) as client,
+        asyncio.timeout(60),
+    ):
+        await send(client, Transcribe().event())
+        assert seen == []
+        await send(client, START, *audio(silence(0.1)))
+        await begun.wait()
+        assert seen == ["begun"]
+        await send(client, *audio(speaker.say("What time is it?")), STOP)
+        await transcript(client)
+        assert seen == ["begun", "ended"]

@@ -7,9 +7,11 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
+from wyoming.event import Event
 
 from handlers.agent.stage import Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
@@ -19,7 +21,7 @@ from handlers.asr.stage import AsrSettings, EndpointSettings, Hints
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.audio import BYTES_PER_SECOND
 from handlers.errors import RequestError
-from handlers.pipeline.handler import to_wyoming
+from handlers.pipeline.handler import PipelineHandler, to_wyoming
 from handlers.pipeline.stage import (
     AnswerChunk,
     Answered,
@@ -44,6 +46,8 @@ from handlers.wake.stage import WakeSettings
 from handlers.workers import Workers
 from tests.support.house import ANNA, AT_ONCE, QUESTION, House, open_house, settle
 from tests.support.ollama import SOON, Call, FakeOllama
+from tests.support.server import read_until
+from tests.support.serving import served
 from tests.support.speech import Speaker, silence
 
 CHUNK = 2048
@@ -412,3 +416,31 @@ async def test_a_lone_name_after_a_question_is_an_answer(room: Room, speaker: Sp
     await room.ask("Call one of my friends for me")
     room.house.agent.conversations.report("c1", math.inf)  # it has been heard
     assert await wait() < unasked / 2
+
+
+# Signs of life
+
+
+async def test_a_turn_at_work_shows_signs_of_life(room: Room) -> None:
+    room.house.ollama.will_answer(Call("slow", {"name": "a"}))
+    room.house.ollama.will_answer("It rains.")
+    handler = partial(PipelineHandler, pipeline=room.pipeline, longest_text=1000, ping_seconds=0.05)
+    async with served(lambda connection: [handler(connection)]) as client, asyncio.timeout(SOON):
+        await client.send(Event("run-pipeline", {"start_stage": "handle", "end_stage": "handle"}))
+        await client.send(Event("transcript", {"text": QUESTION}))
+        await room.house.things.running.wait()
+        for _ in range(3):
+            await read_until(client, "ping")
+        room.house.things.gate.set()
+        events = await read_until(client, "handled", "error")
+    assert events[-1].data["text"] == "It rains."
+
+
+async def test_nobody_is_told_of_life_while_a_wake_word_is_waited_for(room: Room) -> None:
+    handler = partial(PipelineHandler, pipeline=room.pipeline, longest_text=1000, ping_seconds=0.001)
+    async with served(lambda connection: [handler(connection)]) as client, asyncio.timeout(SOON):
+        await client.send(Event("run-pipeline", {"start_stage": "wake", "end_stage": "wake"}))
+        await client.send(Event("audio-start", {"rate": 16_000, "width": 2, "channels": 1}))
+        await client.send(Event("audio-chunk", {"rate": 16_000, "width": 2, "channels": 1}, silence(3)))
+        await client.send(Event("audio-stop"))
+        assert [event.type for event in await read_until(client, "not-detected")] == ["not-detected"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -302,9 +303,9 @@ async def test_a_stall_in_the_answer(fake_endpoint: FakeEndpoint) -> None:
         (403, "api_key"),
         (404, "has no model 'some-model'"),
         (429, "limit"),
-        (400, "no good"),
-        (500, "no good"),
-        (503, "no good"),
+        (400, "failed .400"),
+        (500, "failed .500"),
+        (503, "failed .503"),
         (302, "302"),
     ],
 )
@@ -318,6 +319,35 @@ async def test_an_error_status_is_one_clear_sentence(fake_endpoint: FakeEndpoint
         assert isinstance(failure.value, PassingError) is (status == 503)
         assert await said(model) == "Certainly."
         assert model.unavailable == ""
+
+
+@pytest.mark.parametrize("before", [[], ["One"]], ids=["at once", "after a word"])
+async def test_what_a_server_says_of_a_failure_is_for_debugging(
+    fake_endpoint: FakeEndpoint, caplog: pytest.LogCaptureFixture, before: list[EndpointStep]
+) -> None:
+    """A server that checks its input with pydantic quotes the request."""
+    caplog.set_level(logging.DEBUG, "handlers")
+    fake_endpoint.will_answer(*before, Status(400, "body.messages: bad type [input_value='my cat is ill']"))
+    async with model_of(fake_endpoint.url) as model:
+        with pytest.raises(EngineError) as failure:
+            await said(model)
+    assert "cat" not in f"{failure.value} {model.unavailable}"
+    assert "failed" in model.unavailable
+    assert [record.levelno for record in caplog.records if "cat" in record.getMessage()] == [logging.DEBUG]
+
+
+async def test_a_server_that_knows_no_limit_is_stopped(fake_endpoint: FakeEndpoint) -> None:
+    fake_endpoint.will_answer(*["and so on "] * 100, asyncio.Event())
+    async with model_of(fake_endpoint.url) as model:
+        assert len(await said(model)) == pytest.approx(GENERATION.longest * 12, abs=12)
+    await fake_endpoint.until(abandoned=1)
+
+
+async def test_a_server_that_calls_without_end(fake_endpoint: FakeEndpoint) -> None:
+    fake_endpoint.will_answer(*[Call("weather", {"place": str(number)}) for number in range(17)])
+    async with model_of(fake_endpoint.url) as model:
+        with pytest.raises(AnswerError, match="more than 16"):
+            await written(model, tools=[WEATHER])
 
 
 async def test_a_wrong_key_is_found_by_the_check(fake_endpoint: FakeEndpoint) -> None:

@@ -7,6 +7,7 @@ from pydantic import HttpUrl
 
 from handlers.agent.llm.locality import check_local, is_cloud_model, is_local, require_local
 from handlers.agent.llm.settings import EndpointSettings, OllamaSettings
+from handlers.agent.stage import AgentSettings
 
 INSIDE = [
     "http://127.0.0.1:11434",
@@ -101,6 +102,16 @@ def test_every_model_of_the_settings_is_looked_at() -> None:
         check_local(OllamaSettings(url=HttpUrl("https://ollama.com")), [])
     with pytest.raises(ValueError, match=r"gpt-oss:120b-cloud.*agent\.local_only: false"):
         check_local(OllamaSettings(model="gpt-oss:120b-cloud"), [])
+
+
+@pytest.mark.parametrize("model", ["embeddings:cloud", "embeddings:567m-cloud"])
+def test_an_embedding_model_of_the_cloud_is_refused_where_it_is_used(model: str) -> None:
+    memory: dict[str, object] = {"ollama": {"model": model}}
+    AgentSettings.model_validate({"memory": memory})
+    memory["embedder"] = "ollama"
+    AgentSettings.model_validate({"memory": memory, "local_only": False})
+    with pytest.raises(ValueError, match=r"agent\.memory\.ollama\.model .*agent\.local_only: false"):
+        AgentSettings.model_validate({"memory": memory})
 
 
 @pytest.mark.parametrize(

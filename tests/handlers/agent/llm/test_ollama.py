@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
@@ -247,9 +248,9 @@ async def test_a_slow_reader_is_no_stall(fake_ollama: FakeOllama) -> None:
 async def test_an_error_status(fake_ollama: FakeOllama, code: int) -> None:
     fake_ollama.will_answer(Status(code, "the runner has stopped"))
     async with model_of(fake_ollama.url) as model:
-        with pytest.raises(EngineError, match="the runner has stopped"):
+        with pytest.raises(EngineError, match=f"status {code}"):
             await said(model)
-        assert "the runner has stopped" in model.unavailable
+        assert f"status {code}" in model.unavailable
         assert await said(model) == "Certainly."
         assert model.unavailable == ""
 
@@ -264,6 +265,34 @@ async def test_an_answer_that_breaks(fake_ollama: FakeOllama, before: list[Step]
         with pytest.raises(EngineError):
             await anext(answer)
         assert model.unavailable
+
+
+@pytest.mark.parametrize("before", [[], ["One"]], ids=["at once", "after a word"])
+async def test_what_ollama_says_of_a_failure_is_for_debugging(
+    fake_ollama: FakeOllama, caplog: pytest.LogCaptureFixture, before: list[Step]
+) -> None:
+    """It may quote the request."""
+    caplog.set_level(logging.DEBUG, "handlers")
+    fake_ollama.will_answer(*before, Status(400, "invalid message: my cat is ill"))
+    async with model_of(fake_ollama.url) as model:
+        with pytest.raises(EngineError) as failure:
+            await said(model)
+    assert "cat" not in f"{failure.value} {model.unavailable}"
+    assert [record.levelno for record in caplog.records if "cat" in record.getMessage()] == [logging.DEBUG]
+
+
+async def test_a_machine_that_is_too_small_is_told_so(fake_ollama: FakeOllama) -> None:
+    fake_ollama.will_answer(Status(500, "model requires more system memory (5.6 GiB) than is available (1.2 GiB)"))
+    async with model_of(fake_ollama.url) as model:
+        with pytest.raises(EngineError, match="choose a smaller model"):
+            await said(model)
+
+
+async def test_a_model_that_never_ends_is_stopped(fake_ollama: FakeOllama) -> None:
+    fake_ollama.will_answer(*["and so on "] * 100, asyncio.Event())
+    async with model_of(fake_ollama.url) as model:
+        assert len(await said(model)) == pytest.approx(GENERATION.longest * 12, abs=12)
+    await fake_ollama.until(abandoned=1)
 
 
 async def test_a_line_without_end(fake_ollama: FakeOllama) -> None:
@@ -594,3 +623,10 @@ async def test_the_servers_embeddings() -> None:
     one, same, near, far = map(embedding, ("red car", "Red car", "red bike", "a quiet evening"))
     assert one == same
     assert sum(a * b for a, b in zip(one, near, strict=True)) > sum(a * b for a, b in zip(one, far, strict=True))
+
+
+async def test_marks_of_data_are_not_spoken(fake_ollama: FakeOllama) -> None:
+    """A small model reads its prompt aloud."""
+    fake_ollama.will_answer("It is <da", 'ta-0a63b2d4 kind="memory">Fe', "lix</data-", "0a63b2d4>.")
+    async with model_of(fake_ollama.url) as model:
+        assert await said(model) == "It is Felix."

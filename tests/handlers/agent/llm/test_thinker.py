@@ -125,7 +125,7 @@ async def test_a_model_that_failed_is_left_alone(
     assert len(fake_ollama.chats) == 1
     first, second = thinker.status()
     assert not first.ready
-    assert "the runner has stopped" in first.problem
+    assert "failed (status 500)" in first.problem
     assert second.ready
     assert second.first_token_seconds is not None
 
@@ -199,7 +199,7 @@ async def test_when_all_fail_it_says_why(
     fake_endpoint.will_answer(Status(401, "no"))
     thinker = thinker_of(fake_ollama, fake_endpoint)
     timeline = Timeline("t")
-    with pytest.raises(EngineError, match=r"(?s)out of memory.*api_key") as failure:
+    with pytest.raises(EngineError, match=r"(?s)too little memory.*api_key") as failure:
         await anext(thinker.chat(MESSAGES, GENERATION, [], timeline))
     assert not isinstance(failure.value, BrokenOffError)
     assert timeline.route == ""

@@ -13,12 +13,16 @@ from random import Random
 
 import numpy as np
 import pytest
+from pydantic import HttpUrl
 
 from handlers.agent.memory.background import FinishedTurn, Pace, Upkeep
+from handlers.agent.memory.embed_settings import OllamaEmbedSettings
 from handlers.agent.memory.heuristics import describe
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.minilm import MiniLM
+from handlers.agent.memory.numpy_index import NumpyIndex
+from handlers.agent.memory.ollama_embed import OllamaEmbedder
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
@@ -36,7 +40,7 @@ from handlers.agent.memory.stage import (
 )
 from handlers.agent.stage import Generation, LanguageModel, Message, Written
 from handlers.agent.tools.stage import ToolSpec
-from tests.support.ollama import SOON, Cut, FakeOllama, Status
+from tests.support.ollama import SOON, Cut, FakeOllama, Model, Status, stopped_ollama
 from tests.support.upkeep import NAMES, NOON, able_model, asked, distilled, embedding_model, judgement, remember
 
 ANNA = Tenant(TenantKind.PERSON, "anna")
@@ -628,6 +632,40 @@ async def test_a_new_space_is_filled_while_the_old_one_answers(house: House) -> 
         assert upkeep.complete
     assert len(house.journal.vectors(HOUSEHOLD, other.space)[0]) == len(notes)
     assert house.journal.vectors(HOUSEHOLD, house.embedder.space)[0] == []
+
+
+async def test_when_a_new_space_is_full_the_old_one_leaves_the_index(house: House) -> None:
+    old, new, kept = house.embedder.space, OtherSpace(free=100), NumpyIndex()
+    await house.index.close()
+    house.index = SearchIndex(house.journal, lambda: kept)
+    async with house.upkeep(model=False) as upkeep:
+        house.remember(upkeep, "The tent is in the attic.")
+        house.remember(upkeep, "I like coffee.", tenant=ANNA)
+        await idle(upkeep)
+    assert (kept.count(HOUSEHOLD, old), kept.count(ANNA, old)) == (1, 1)
+    async with house.upkeep(model=False, embedder=new) as upkeep:
+        await idle(upkeep)
+    assert (kept.count(HOUSEHOLD, old), kept.count(ANNA, old)) == (0, 0)
+    assert (kept.count(HOUSEHOLD, new.space), kept.count(ANNA, new.space)) == (1, 1)
+    assert list(house.index.owed) == []
+
+
+async def test_an_ollama_that_comes_later_gives_the_vectors(house: House) -> None:
+    async with stopped_ollama() as ollama:
+        embedder = OllamaEmbedder(OllamaEmbedSettings(url=HttpUrl(ollama.url), query_ms=5000))
+        async with house.upkeep(model=False, embedder=embedder) as upkeep:
+            notes = [house.remember(upkeep, f"Box number {number} is in the attic.") for number in range(10)]
+            with pytest.raises(MemoryStoreError):
+                await embedder.embed_query("where is box number seven")
+            ollama.models = (Model("nomic-embed-text:latest", dimensions=48),)
+            async with ollama:
+                await idle(upkeep)
+                assert embedder.unavailable == ""
+                assert house.journal.vectors(HOUSEHOLD, embedder.space)[0] == [note.id for note in notes]
+                vector = await embedder.embed_query("Box number 7 is in the attic.")
+                assert len(await house.index.search(HOUSEHOLD, embedder.space, vector, 5)) == 5
+                assert upkeep.complete
+        await embedder.close()
 
 
 @pytest.mark.parametrize("failure", [MemoryStoreError, ZeroDivisionError])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,18 @@ from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.memory.evolve import Changes, apply, by_similarity, close_contradicted, judge
 from handlers.agent.memory.heuristics import describe
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.stage import HOUSEHOLD, Link, LinkKind, Meaning, Note, Origin, Tenant, TenantKind
+from handlers.agent.memory.stage import (
+    HOUSEHOLD,
+    Link,
+    LinkKind,
+    Meaning,
+    MemoryStoreError,
+    Note,
+    Origin,
+    Source,
+    Tenant,
+    TenantKind,
+)
 from tests.support.ollama import SOON, FakeOllama
 from tests.support.upkeep import NAMES, NOON, able_model, asked, judgement, remember
 
@@ -344,3 +355,57 @@ def test_another_tenant_is_not_touched(journal: Journal) -> None:
     new = remember(journal, "the garage code is 2222", meaning=fact)
     assert close_contradicted(journal, new, NAMES) == []
     assert read(journal, other).valid_to is None
+
+
+class Racing(Journal):
+    """In this one a note is forgotten at the last moment, before a link or a replacement is written."""
+
+    doomed = ""
+
+    def link(self, tenant: Tenant, links: Sequence[Link], source: Source) -> None:
+        self._lose(tenant)
+        super().link(tenant, links, source)
+
+    def replace(self, tenant: Tenant, note_id: str, by: str, at: float, source: Source) -> None:
+        self._lose(tenant)
+        super().replace(tenant, note_id, by, at, source)
+
+    def _lose(self, tenant: Tenant) -> None:
+        if self.doomed:
+            self.forget(tenant, [self.doomed])
+            self.doomed = ""
+
+
+@pytest.fixture
+def racing(tmp_path: Path) -> Iterator[Racing]:
+    journal = Racing(tmp_path)
+    yield journal
+    journal.close()
+
+
+def test_a_note_forgotten_while_links_are_written_is_left_out(racing: Racing) -> None:
+    tent, poles, new = (remember(racing, f"The {thing} is in the attic.") for thing in ("tent", "pole", "sledge"))
+    racing.doomed = tent.id
+    assert apply(racing, new, by_similarity(new, [(tent.id, 0.9), (poles.id, 0.8)], 0.5)) == []
+    assert [link.second for link in racing.links(HOUSEHOLD, [new.id])] == [poles.id]
+
+
+def test_a_new_note_forgotten_while_links_are_written_leaves_nothing(racing: Racing) -> None:
+    tent, new = (remember(racing, f"The {thing} is in the attic.") for thing in ("tent", "sledge"))
+    racing.doomed = new.id
+    assert apply(racing, new, by_similarity(new, [(tent.id, 0.9)], 0.5)) is None
+    assert racing.links(HOUSEHOLD, [tent.id]) == []
+
+
+def test_a_note_forgotten_while_it_is_closed_is_no_failure(racing: Racing) -> None:
+    before = remember(racing, "I like coffee", tenant=ANNA, speaker="anna", meaning=describe("I like coffee", "Anna"))
+    after = remember(racing, "I hate coffee", tenant=ANNA, speaker="anna", meaning=describe("I hate coffee", "Anna"))
+    racing.doomed = before.id
+    assert close_contradicted(racing, after, NAMES) == []
+    assert racing.page(ANNA) == [after]
+
+
+def test_another_failure_is_one(journal: Journal) -> None:
+    tent, new = (remember(journal, f"The {thing} is in the attic.") for thing in ("tent", "sledge"))
+    with pytest.raises(MemoryStoreError):
+        apply(journal, new, Changes(links=[Link(new.id, tent.id, LinkKind.SIMILAR, strength=7.0)]))

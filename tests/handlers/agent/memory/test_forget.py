@@ -99,6 +99,15 @@ def test_no_file_has_a_trace_of_a_forgotten_note(journal: Journal, tmp_path: Pat
     assert [word for word in kept if word not in everything] == []
 
 
+def test_no_file_has_a_trace_of_what_was_corrected(journal: Journal, tmp_path: Path) -> None:
+    notes = fill(journal, ANNA, 5, "zq")
+    journal.correct(ANNA, notes[2].id, NewNote("something else", SAID))
+    journal.purge()
+    assert traces(tmp_path / "memory", words_of("zq", 2)) == []
+    journal.close()
+    assert traces(tmp_path / "memory", words_of("zq", 2)) == []
+
+
 def test_nobody_answers_with_a_forgotten_note(journal: Journal) -> None:
     notes = fill(journal, ANNA, 4, "zq")
     gone = notes[1].id

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -243,6 +245,68 @@ async def test_a_closed_index_says_so(journal: Journal, tmp_path: Path) -> None:
     await index.close()
     with pytest.raises(MemoryStoreError, match="closed"):
         await index.search(HOUSEHOLD, SPACE, vectors(1)[0], 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("chroma", "numpy"), ("chroma", "qdrant"), ("qdrant", "chroma"), ("qdrant", "numpy")]
+)
+async def test_the_files_of_another_index_go(
+    open_one: Open, journal: Journal, tmp_path: Path, before: str, after: str
+) -> None:
+    index = open_one(IndexSettings.model_validate({"kind": before}))
+    ids, stored = remember(journal, 5), vectors(5)
+    await index.keep(HOUSEHOLD, SPACE, ids, stored)
+    await index.close()
+    assert _has(tmp_path / before, ids[3].encode())
+    index = open_one(IndexSettings.model_validate({"kind": after}))
+    assert not _left(tmp_path, before)
+    await index.check(HOUSEHOLD, SPACE)
+    assert (await index.search(HOUSEHOLD, SPACE, stored[2], 1))[0][0] == ids[2]
+
+
+async def test_the_files_go_when_chroma_is_not_installed_any_more_or_is_a_server(
+    open_one: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave() -> None:
+        (tmp_path / "chroma").mkdir()
+        (tmp_path / "chroma" / "vectors").touch()
+        (tmp_path / "chroma.lock").touch()
+
+    leave()
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = HttpUrl(f"http://127.0.0.1:{nobody.getsockname()[1]}")
+        open_one(IndexSettings(kind="chroma", chroma_url=url))
+    assert not _left(tmp_path, "chroma")
+    leave()
+    monkeypatch.setitem(sys.modules, "chromadb", None)
+    monkeypatch.delitem(sys.modules, "handlers.agent.memory.chroma_index")
+    assert open_one(IndexSettings()).status == "numpy"
+    assert not _left(tmp_path, "chroma")
+
+
+@pytest.mark.parametrize("kind", ["chroma", "qdrant"])
+async def test_who_only_asks_leaves_nothing(open_one: Open, journal: Journal, tmp_path: Path, kind: str) -> None:
+    """A client can make up as many people as it likes."""
+    index = open_one(IndexSettings.model_validate({"kind": kind}))
+    for number in range(20):
+        nobody = Tenant(TenantKind.PERSON, f"made-up-{number}")
+        assert await index.search(nobody, SPACE, vectors(1)[0], 3) == []
+        await index.check(nobody, SPACE)
+        await index.remove(nobody, SPACE, ["x"])
+    ids, stored = remember(journal, 3), vectors(3)
+    await index.keep(HOUSEHOLD, SPACE, ids, stored)  # waits for what the searches may have begun
+    await index.close()
+    if kind == "chroma":
+        with contextlib.closing(sqlite3.connect(tmp_path / "chroma" / "chroma.sqlite3")) as database:
+            collections = database.execute("SELECT COUNT(*) FROM collections").fetchone()[0]
+    else:
+        collections = len(list((tmp_path / "qdrant" / "collection").iterdir()))
+    assert collections == 1
+
+
+def _left(folder: Path, kind: str) -> list[Path]:
+    return list(folder.glob(f"{kind}*"))
 
 
 def _has(folder: Path, needle: bytes) -> bool:

@@ -120,6 +120,72 @@ class TestNotes:
         assert journal.count(ANNA) == 0
 
 
+class TestCorrections:
+    def test_a_corrected_note_takes_the_place_of_the_old_one(self, journal: Journal) -> None:
+        first = add(journal, "first")
+        new = NewNote("The code of the gate is blue", SAID, NOTHING, 1e9, 2e9, first.id)
+        old = journal.add(ANNA, new)
+        after = add(journal, "after", previous_id=old.id)
+        journal.replace(ANNA, first.id, old.id, 5.0, SAID)
+        journal.replace(ANNA, old.id, after.id, 7.0, SAID)
+        journal.link(ANNA, [Link(old.id, after.id, LinkKind.SIMILAR, 0.5)], SAID)
+        journal.purge()
+        words = NewNote("The colour of the gate is blue", EVOLVED, Meaning(("gate",)))
+        corrected = journal.correct(ANNA, old.id, words)
+        assert corrected == journal.get(ANNA, [corrected.id])[0]
+        assert (corrected.content, corrected.meaning, corrected.source) == (words.content, words.meaning, EVOLVED)
+        assert (corrected.created, corrected.event_time, corrected.valid_to) == (1e9, 2e9, 7.0)
+        assert corrected.previous_id == first.id
+        assert journal.get(ANNA, [after.id])[0].previous_id == corrected.id
+        assert {after.id, corrected.id} == {note_id for note_id, _ in journal.lexical(ANNA, "window : colour", 9)}
+        assert journal.lexical(ANNA, "window : code", 9) == []
+        assert set(journal.links(ANNA, [corrected.id])) == {
+            Link(corrected.id, first.id, LinkKind.REPLACES),
+            Link(after.id, corrected.id, LinkKind.REPLACES),
+            Link(corrected.id, after.id, LinkKind.SIMILAR, 0.5),
+        }
+        assert journal.get(ANNA, [old.id]) == []
+        assert journal.purge_due
+        assert journal.undo(ANNA, corrected.id, SAID).valid_to is None  # it was closed by mistake
+
+    def test_other_case_or_an_end_is_a_correction_too(self, journal: Journal) -> None:
+        old = add(journal, "the attic is cold")
+        corrected = journal.correct(ANNA, old.id, NewNote("The attic is cold!", SAID))
+        assert [note.content for note in journal.page(ANNA)] == ["The attic is cold!"]
+        assert corrected.version == 1
+
+    def test_the_words_of_another_note_that_holds_are_not_stored_twice(self, journal: Journal) -> None:
+        twin, old, related = add(journal, "the attic is cold"), add(journal, "the attic is old"), add(journal, "x")
+        links = [Link(old.id, related.id, LinkKind.RELATED), Link(twin.id, old.id, LinkKind.RELATED)]
+        journal.link(ANNA, links, SAID)
+        assert journal.correct(ANNA, old.id, NewNote("the attic is cold", SAID)) == twin
+        assert journal.page(ANNA) == [twin, related]
+        assert journal.links(ANNA, [twin.id]) == [Link(twin.id, related.id, LinkKind.RELATED)]
+        journal.replace(ANNA, related.id, twin.id, 5.0, SAID)
+        past = journal.correct(ANNA, related.id, NewNote("the attic is cold", SAID))  # it was cold before, too
+        assert (past.id != twin.id, past.valid_to) == (True, 5.0)
+
+    @pytest.mark.parametrize("table", ["note", "tombstone", "link"])
+    def test_what_fails_in_the_middle_leaves_the_old_note(self, journal: Journal, table: str) -> None:
+        old, other = add(journal, "the attic is cold"), add(journal, "other")
+        journal.link(ANNA, [Link(old.id, other.id, LinkKind.RELATED)], SAID)
+        writer = journal._file._writer
+        writer.execute(f"CREATE TEMP TRIGGER stop BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'no'); END")
+        with pytest.raises(MemoryStoreError):
+            journal.correct(ANNA, old.id, NewNote("the attic is warm", SAID))
+        assert journal.page(ANNA) == [old, other]
+        assert not journal.purge_due
+
+    def test_a_note_of_another_cannot_be_corrected(self, journal: Journal) -> None:
+        old = add(journal, "the attic is cold")
+        with pytest.raises(MemoryStoreError, match="There is no memory"):
+            journal.correct(HOUSEHOLD, old.id, NewNote("the attic is warm", SAID))
+        with pytest.raises(MemoryStoreError, match="cannot be empty"):
+            journal.correct(ANNA, old.id, NewNote(" ", SAID))
+        assert journal.page(ANNA) == [old]
+        assert journal.tenants() == [ANNA]
+
+
 class TestVersions:
     def test_each_revision_can_be_undone_back_to_the_first(self, journal: Journal) -> None:
         note = add(journal, "fact", Meaning(("one",)))

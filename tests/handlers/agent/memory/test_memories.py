@@ -21,10 +21,12 @@ from handlers.agent.memory.background import Pace, Upkeep
 from handlers.agent.memory.forgetting import Forgotten
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.memories import Memories
+from handlers.agent.memory.memories import Memories, RefusedError
 from handlers.agent.memory.numpy_index import NumpyIndex
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
+    Link,
+    LinkKind,
     Meaning,
     MemoryStoreError,
     NewNote,
@@ -361,20 +363,27 @@ async def test_a_long_memory_is_not_read_out_whole(home: Home) -> None:
     assert len(asked) < 200
 
 
-async def test_forget_that_also_drops_what_waits_to_be_learnt(tmp_path: Path, fake_ollama: FakeOllama) -> None:
+@pytest.mark.parametrize("said", ["Forget that.", "Forget everything about Julia.", "Forget everything about me."])
+async def test_forgetting_also_drops_what_waits_to_be_learnt(
+    tmp_path: Path, fake_ollama: FakeOllama, said: str
+) -> None:
+    """What the person said, and what a voice did that was not known; not what others said."""
     async with (
         able_model(fake_ollama) as model,
         opened(tmp_path / "memory", model=model, pace=Pace(quiet_seconds=3600)) as (memories, upkeep),
     ):
-        request = Request("My boss lives in Oslo and he snores.", "en", "c", Caller("anna", "kitchen"))
-        memories.turn_finished(request, "I see.", "t1")
-        assert upkeep.waiting == 1
+        for user in ("anna", "", "tom"):
+            request = Request("Julia is allergic to nuts, what can I cook?", "en", "c", Caller(user, "kitchen"))
+            memories.turn_finished(request, "Soup.", "t1")
+        assert upkeep.waiting == 3
         skills = Skills([*standard_skills(), MemorySkill(memories)])
         thinker = Thinker([model], AgentSettings().think)
         audit = Audit(tmp_path / "audit", 30)
         agent = Agent(skills, thinker, Toolbox([], AgentSettings().tools, audit), AgentSettings(), audit, memories)
-        response = agent.respond(Request("Forget that.", "en", "c", Caller("anna", "kitchen")), Timeline("t"))
+        response = agent.respond(Request(said, "en", "c", Caller("anna", "kitchen")), Timeline("t"))
         assert [part async for part in response.parts()] == ["I don't remember anything like that."]
+        assert upkeep.waiting == 1
+        assert await memories.forget_about(TOM, "Julia") == 0
         assert upkeep.waiting == 0
         await audit.close()
 
@@ -519,6 +528,7 @@ async def test_private_mode_learns_nothing_in_passing(tmp_path: Path, fake_ollam
     ):
         kitchen, hall = (Request("My boss lives in Oslo.", "en", "c", Caller("anna", place)) for place in ("k", "h"))
         memories.turn_finished(kitchen, "I see.", "t0")
+        memories.turn_finished(Request("My boss lives in Oslo.", "en", "c", Caller("", "k")), "I see.", "t0")
         await memories.set_private(kitchen, True)
         assert upkeep.waiting == 0
         memories.turn_finished(kitchen, "I see.", "t1")
@@ -551,6 +561,38 @@ async def test_correcting_only_the_spelling_does_not_lose_the_note(home: Home) -
     new = await home.memories.edit(ANNA, note.id, "Julia likes tulips!", API)
     assert await home.contents() == ["Julia likes tulips!"]
     assert (await home.memories.get(ANNA, new.id)).content == "Julia likes tulips!"
+
+
+async def test_correcting_what_is_no_longer_true_does_not_make_it_true_again(home: Home) -> None:
+    await home.say("Remember that my bike is red.")
+    await home.rest()
+    await home.say("Remember that my bike is blue now.")
+    await home.rest()
+    [old, present] = await home.memories.page(ANNA)
+    assert old.valid_to is not None
+    new = await home.memories.edit(ANNA, old.id, "My bike is dark red.", API)
+    await home.rest()
+    assert (new.valid_to, new.created) == (old.valid_to, old.created)
+    links = await home.memories.call(lambda: home.memories.journal.links(ANNA, [new.id]))
+    assert Link(present.id, new.id, LinkKind.REPLACES) in links
+    assert "dark red" not in await home.recalled("What colour is my bike?")
+    assert "dark red" in await home.recalled("What colour was my bike before?")
+    assert not home.memories.journal.purge_due
+
+
+@pytest.mark.parametrize(
+    "meaning",
+    [
+        Meaning(("the alarm code is 4711",)),
+        Meaning((), ("code", "4711")),
+        Meaning(context="Mein Passwort ist hunter22."),
+    ],
+)
+async def test_what_is_known_about_a_note_is_no_secret(home: Home, meaning: Meaning) -> None:
+    note = await home.memories.add(ANNA, "Julia likes tulips.", API)
+    with pytest.raises(RefusedError, match="Secrets are not kept"):
+        await home.memories.revise(ANNA, note.id, meaning, API)
+    assert await home.memories.page(ANNA) == [note]
 
 
 async def test_undoing_beyond_the_beginning_is_the_callers_mistake(home: Home) -> None:

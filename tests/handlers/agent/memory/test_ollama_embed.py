@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
+from aiohttp import web
 from pydantic import HttpUrl
 
 from handlers.agent.memory.ollama_embed import OllamaEmbedder, OllamaEmbedSettings
@@ -103,3 +104,47 @@ async def test_no_server_is_one_sentence() -> None:
     async with stopped_ollama() as ollama:
         with pytest.raises(MemoryStoreError, match="choose the built-in embedding model"):
             await OllamaEmbedder.connect(settings(ollama))
+
+
+async def test_one_that_comes_later_is_asked_again_with_the_next_notes() -> None:
+    async with stopped_ollama() as ollama:
+        embedder = OllamaEmbedder(settings(ollama))
+        assert (embedder.space.dimensions, bool(embedder.unavailable)) == (0, True)
+        with pytest.raises(MemoryStoreError, match="choose the built-in"):
+            await embedder.embed_notes(["the key hangs behind the box"])
+        assert "choose the built-in" in embedder.unavailable
+        ollama.models = (Model("nomic-embed-text:latest", dimensions=48),)
+        async with ollama:
+            with pytest.raises(MemoryStoreError, match="choose the built-in"):
+                await embedder.embed_query("where is the key")  # nobody who speaks waits for a connection
+            assert ollama.asked == []
+            assert (await embedder.embed_notes(["the key hangs behind the box"])).shape == (1, 48)
+            assert (embedder.space.dimensions, embedder.unavailable) == (48, "")
+            assert (await embedder.embed_query("where is the key")).shape == (48,)
+        await embedder.close()
+
+
+async def test_it_goes_nowhere_else_and_takes_no_key_along(ollama: FakeOllama, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_API_KEY", "zq-secret")
+    keys: list[str | None] = []
+    asked: list[str] = []
+
+    async def listed(request: web.Request) -> web.Response:
+        keys.append(request.headers.get("Authorization"))
+        return web.json_response({"models": [{"name": "nomic-embed-text:latest", "digest": "0"}]})
+
+    async def redirected(request: web.Request) -> web.Response:
+        asked.append(await request.text())
+        raise web.HTTPTemporaryRedirect(f"{ollama.url}/api/embed")
+
+    app = web.Application()
+    app.add_routes([web.get("/api/tags", listed), web.post("/api/embed", redirected)])
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = HttpUrl(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    with pytest.raises(MemoryStoreError, match="does not embed"):
+        await OllamaEmbedder.connect(OllamaEmbedSettings(url=url))
+    await runner.cleanup()
+    assert (keys, len(asked)) == ([None], 1)
+    assert ollama.asked == []

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.porting import Imported, export_file, export_lines, import_file
+from handlers.agent.memory.journal import Adopted, Journal
+from handlers.agent.memory.porting import BadFileError, Imported, export_file, export_lines, import_file
 from handlers.agent.memory.stage import (
     HOUSEHOLD,
     Link,
@@ -125,6 +125,42 @@ def test_secrets_are_left_out(journal: Journal, other: Journal, tmp_path: Path) 
     assert [note.content for note in other.page(ANNA)] == ["the bins go out on Tuesday"]
 
 
+def test_a_note_of_which_any_version_knows_a_secret_is_left_out(
+    journal: Journal, other: Journal, tmp_path: Path
+) -> None:
+    for n, secret in enumerate(
+        (Meaning(context="Der Türcode ist 4711."), Meaning(("my password is hunter22",)), Meaning((), ("code", "4711")))
+    ):
+        note = journal.add(ANNA, NewNote(f"the door {n} is green", SAID))
+        journal.revise(ANNA, note.id, secret, SAID)
+        journal.revise(ANNA, note.id, Meaning(), SAID)
+    journal.add(ANNA, NewNote("The PIN board was bought in 1998", SAID, Meaning(("pin", "1998", "board"))))
+    export_file(journal, ANNA, tmp_path / "a")
+    assert import_file(other, ANNA, tmp_path / "a") == Imported(notes=1, known=0, forgotten=0, secret=3, vectors=0)
+    assert [note.content for note in other.page(ANNA)] == ["The PIN board was bought in 1998"]
+
+
+class Removing(Journal):
+    """A journal that takes the file away before it begins to write."""
+
+    file: Path
+
+    def adopt(self, tenant: Tenant, notes: Iterable[Adopted], links: Iterable[Link]) -> tuple[list[str], int, int]:
+        self.file.unlink()
+        return super().adopt(tenant, notes, links)
+
+
+def test_the_file_is_read_before_the_journal_begins_to_write(journal: Journal, tmp_path: Path) -> None:
+    """Nobody else can remember anything meanwhile."""
+    fill(journal)
+    other = Removing(tmp_path / "other")
+    other.file = tmp_path / "export"
+    export_file(journal, ANNA, other.file)
+    assert import_file(other, ANNA, other.file).notes == 250
+    assert everything(other, ANNA) == everything(journal, ANNA)
+    other.close()
+
+
 def test_an_empty_memory_can_be_exported_and_imported(journal: Journal, tmp_path: Path) -> None:
     export_file(journal, HOUSEHOLD, tmp_path / "a", SPACE)
     assert import_file(journal, BEN, tmp_path / "a") == Imported(0, 0, 0, 0, 0)
@@ -167,6 +203,7 @@ def with_line(line: str) -> Callable[[list[str]], list[str]]:
         (change(content="x" * 2001), "Line 3 of .*content"),
         (change(content="  "), "Line 3 of .*empty"),
         (change(content="a\0b"), "Line 3 of .*text"),
+        (change(previous_id="a\0b"), "Line 3 of .*text"),
         (change(content=5), "Line 3 of .*content"),
         (change(id="../../etc"), "Line 3 of .*id"),
         (change(created="yesterday"), "Line 3 of .*created"),
@@ -188,7 +225,7 @@ def test_a_wrong_line_is_named_and_nothing_is_imported(
     lines = list(export_lines(journal, ANNA, SPACE))[:-1]
     changed = damage(lines)
     path.write_text(signed(changed) if changed else "")
-    with pytest.raises(MemoryStoreError, match=sentence) as raised:
+    with pytest.raises(BadFileError, match=sentence) as raised:
         import_file(other, ANNA, path)
     assert "unmentionable" not in str(raised.value)
     assert other.tenants() == []
@@ -226,8 +263,9 @@ def test_what_fails_during_the_import_undoes_all_of_it(journal: Journal, other: 
     export_file(journal, ANNA, tmp_path / "export")
     writer = other._file._writer
     writer.execute(f"PRAGMA max_page_count = {writer.execute('PRAGMA page_count').fetchone()[0] + 8}")
-    with pytest.raises(MemoryStoreError, match="make room"):
+    with pytest.raises(MemoryStoreError, match="make room") as raised:
         import_file(other, ANNA, tmp_path / "export")
+    assert not isinstance(raised.value, BadFileError)
     assert other.tenants() == []
     writer.execute("PRAGMA max_page_count = 100000")
     assert import_file(other, ANNA, tmp_path / "export").notes == 250

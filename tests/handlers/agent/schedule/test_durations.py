@@ -157,3 +157,23 @@ def test_any_text_has_an_answer(language: str, text: str) -> None:
     for duration in find_durations(text, language):
         assert 0 <= duration.start < duration.end <= len(text)
         assert duration.seconds >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("-5 minutes", "en"),
+        ("minus five minutes", "en"),
+        ("minus fünf Minuten", "de"),
+        ("minus fem minuter", "sv"),
+        ("moins cinq minutes", "fr"),
+        ("menos cinco minutos", "es"),
+    ],
+)
+def test_below_zero_is_not_above(text: str, language: str) -> None:
+    assert parse_duration(text, language) == -300
+
+
+def test_a_hyphen_is_no_sign() -> None:
+    assert parse_duration("12-minute", "en") == 720
+    assert [found.seconds for found in find_durations("the eggs - 5 minutes", "en")] == [300]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +30,7 @@ from handlers.agent.schedule.entry import (
     next_time,
 )
 from handlers.agent.schedule.schedule import MOST_ENTRIES, Schedule
+from tests.support.house import settle
 
 KITCHEN = Owner("kitchen")
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -99,7 +100,9 @@ async def opened(path: Path, room: Room, clock: Clock | None = None) -> AsyncIte
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "schedule.db"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder / "schedule.db"
 
 
 @pytest.fixture
@@ -404,9 +407,94 @@ async def test_an_entry_that_cannot_be_read_is_left_out(path: Path, room: Room) 
         assert len(schedule.entries()) == 1
 
 
-async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, room: Room) -> None:
-    with pytest.raises(ScheduleError, match="cannot be written"):
-        await Schedule(tmp_path / "nowhere" / "schedule.db", room.ring).start()
+def no_folder(path: Path) -> None:
+    path.parent.rmdir()
+
+
+def a_folder_in_its_place(path: Path) -> None:
+    path.mkdir()
+
+
+def damaged_and_not_to_be_moved(path: Path) -> None:
+    path.write_bytes(b"this is no database" * 500)
+    path.with_name("schedule.db.damaged").mkdir()
+
+
+@pytest.mark.parametrize("spoil", [no_folder, a_folder_in_its_place, damaged_and_not_to_be_moved])
+async def test_without_a_file_timers_ring_but_are_not_kept(
+    path: Path, room: Room, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
+) -> None:
+    spoil(path)
+    async with opened(path, room) as schedule:
+        await schedule.timer(KITCHEN, 1, "eggs")
+        assert (await room.next()).name == "eggs"
+        assert "check the disk" in schedule.not_kept
+    assert [record.levelname for record in caplog.records if "are lost" in record.message] == ["ERROR"]
+
+
+async def test_two_servers_do_not_ring_for_the_same_entries(path: Path, room: Room) -> None:
+    other = Room()
+    async with opened(path, room) as schedule:
+        await schedule.timer(KITCHEN, 600, "eggs")
+        async with opened(path, other) as second:
+            assert "in use by another process" in second.not_kept
+            assert second.entries() == []
+            await second.timer(KITCHEN, 600, "tea")
+        assert schedule.not_kept == ""
+    async with opened(path, room) as schedule:
+        assert [entry.name for entry in schedule.entries()] == ["eggs"]
+        assert schedule.not_kept == ""
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Whoever wants to write waits."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        yield
+        database.execute("ROLLBACK")
+
+
+def on_disk(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return int(database.execute("SELECT count(*) FROM entries").fetchone()[0])
+
+
+async def test_who_is_cancelled_leaves_nothing_half_done(path: Path, room: Room) -> None:
+    async def interrupt(work: Coroutine[None, None, object]) -> None:
+        with held(path):
+            task = asyncio.create_task(work)
+            await settle()
+            task.cancel()
+            await settle()
+        await asyncio.gather(task, return_exceptions=True)
+
+    async with opened(path, room) as schedule:
+        await interrupt(schedule.timer(KITCHEN, 600))
+        (timer,) = schedule.entries()
+        assert on_disk(path) == 1
+        await interrupt(schedule.extend(timer, 60))
+        (longer,) = schedule.entries()
+        assert schedule.left(longer) > 600
+        await interrupt(schedule.cancel([timer]))
+        assert schedule.entries() == []
+        assert on_disk(path) == 0
+    assert [change for _, change in room.changes] == [Change.STARTED, Change.UPDATED, Change.CANCELLED]
+
+
+async def test_a_stop_that_comes_when_it_is_over_does_not_bring_it_back(path: Path, room: Room) -> None:
+    async with opened(path, room) as schedule:
+        await schedule.timer(KITCHEN, 1)
+        with held(path):
+            await room.next()
+            await settle()  # that it is over is being written down
+            schedule.silence("kitchen")
+            await settle()
+        async with asyncio.timeout(10):
+            await room.finished.wait()
+        assert room.told.empty()
+        assert schedule.entries() == []
+        assert on_disk(path) == 0
 
 
 async def test_acknowledged_entries_are_on_disk(path: Path, room: Room) -> None:

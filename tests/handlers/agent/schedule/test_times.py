@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handlers.agent.schedule.entry import DAILY, WEEKDAYS, WEEKENDS
-from handlers.agent.schedule.times import find_time, parse_time
+from handlers.agent.schedule.times import find_time, is_no_time, parse_time
 from handlers.agent.schedule.words import LANGUAGES
 
 NOW = datetime(2026, 6, 3, 15, 5)  # noqa: DTZ001 -- the wall's; a Wednesday
@@ -275,3 +275,45 @@ def test_a_time_that_we_say_is_the_next_such_time(language: str, now: datetime, 
 def test_any_text_has_an_answer(language: str, text: str) -> None:
     when = parse_time(text, language, NOW)
     assert when is None or when.at.tzinfo is None
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("for 25 o'clock", "en"),
+        ("at 7:75", "en"),
+        ("at 30 tomorrow", "en"),
+        ("um 25 Uhr", "de"),
+        ("klockan 25", "sv"),
+        ("à 25 heures", "fr"),
+        ("a las 25", "es"),
+    ],
+)
+def test_a_time_that_there_is_not(text: str, language: str) -> None:
+    assert is_no_time(text, language, NOW)
+
+
+@pytest.mark.parametrize("text", ["at 7", "at 24:00", "45 minutes", "in 90 minutes", "45", "when the rain stops", ""])
+def test_what_is_a_time_or_none_at_all(text: str) -> None:
+    assert not is_no_time(text, "en", NOW)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at 7", "06-04 07:00"),
+        ("at 3", "06-04 03:00"),
+        ("at 11", "06-04 11:00"),
+        ("at 12", "06-04 00:00"),
+        ("at 2", "06-04 02:00"),
+        ("at 4", "06-04 04:00"),
+        ("at 7 pm", "06-03 19:00"),
+        ("tonight at 7", "06-03 19:00"),
+        ("at 19:30", "06-03 19:30"),
+        ("today at 7", "06-03 19:00"),
+    ],
+)
+def test_whoever_wants_to_be_woken_means_the_morning(text: str, expected: str) -> None:
+    when = parse_time(text, "en", NOW, waking=True)
+    assert when is not None
+    assert f"{when.at:%m-%d %H:%M}" == expected

@@ -39,3 +39,4 @@ async def test_what_it_does_not_answer_is_an_error_that_says_so(tool: Tool, ques
 def test_everybody_may_ask(tool: Tool) -> None:
     assert tool.role is Role.GUEST
     assert not tool.destructive
+    assert tool.reads_only

@@ -60,7 +60,7 @@ def erase(name: str) -> list[TextContent]:
     return [TextContent(type="text", text="one"), TextContent(type="text", text=f"erased {name}")]
 
 
-@server.tool()
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
 def environment(name: str) -> str:
     """A variable of the server."""
     return os.environ.get(name, "not set")

@@ -302,6 +302,7 @@ tools:
         ("{description: x, argv: [rm], parameters: {type: string}}", "JSON schema of the type object"),
         ("{description: x, argv: [rm], parameters: {type: object, required: 3}}", "no JSON schema"),
         ("{description: x, argv: [rm], confirm: 'Really?'}", "destructive: true"),
+        ("{description: x, argv: [rm], destructive: true, reads_only: true}", "remove one of them"),
         ("{description: x, argv: [rm], may_begin_with_dash: [y]}", "'y'"),
         ("{description: x, argv: [bash, -ec, 'ls {d}'], parameters: {type: object, properties: {d: {}}}}", "script"),
         (
@@ -384,6 +385,8 @@ def test_what_breaks_things_in_the_examples_is_confirmed_and_for_admins() -> Non
     destructive = {tool.spec.name: tool for tool in tools if tool.destructive}
     assert set(destructive) == {"delete_pod", "run_playbook", "terraform_apply", "shut_down_machine"}
     assert {tool.role for tool in destructive.values()} == {Role.ADMIN}
+    reading = {tool.spec.name for tool in tools if tool.reads_only}
+    assert reading == {"disk_space", "uptime", "list_pods", "check_playbook", "list_machines"}
     question = destructive["shut_down_machine"].question({"node": "pve1", "vmid": 101})
     assert question == "Shut down machine 101 on pve1?"
 

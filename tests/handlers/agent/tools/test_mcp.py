@@ -228,6 +228,15 @@ async def test_settings_choose_tools_and_say_what_they_are(connect: Connect) -> 
     assert all(tool.destructive and tool.role is Role.ADMIN and not tool.untrusted for tool in tools.values())
 
 
+async def test_a_server_says_which_tools_only_read_and_the_settings_know_better(connect: Connect) -> None:
+    server = connect(command=sys.executable, args=[SERVER, "stdio"], allow=["add", "erase", "environment"])
+    wary = connect(command=sys.executable, args=[SERVER, "stdio"], destructive=["environment"])
+    assert await server.listed(PATIENCE)
+    assert await wary.listed(PATIENCE)
+    assert {name for name, tool in offered(server).items() if tool.reads_only} == {"environment"}
+    assert not offered(wary)["environment"].reads_only
+
+
 async def test_an_old_server_is_spoken_to_as_it_wishes(connect: Connect, tmp_path: Path) -> None:
     server = connect("old", command=sys.executable, args=[OLD_SERVER])
     assert await server.listed(PATIENCE), server.unavailable
