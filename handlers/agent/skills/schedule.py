@@ -546,9 +546,16 @@ def _new_timers(match: Match, phrases: Phrases) -> list[_NewTimer]:
         return []
     if any(len(name.split()) > _NAME_WORDS or re.search(r"\d", name) for name in names):
         return []
-    if between[0].casefold().partition(" ")[0] in phrases.words("actions"):  # "cancel the 3 minute", of a timer
+    if between[0] and _speaks_of_one(text[: found[0].start], between[0], phrases):
         return []
     return [_NewTimer(duration.seconds, name) for duration, name in zip(found, names, strict=True)]
+
+
+def _speaks_of_one(before: str, name: str, phrases: Phrases) -> bool:
+    """Whether what stands before a length of time speaks of a timer that is there, and is no name of a new one:
+    "cancel the" of "cancel the 3 minute timer"."""
+    last = before.casefold().split()[-1]
+    return last in phrases.words("definite") or name.casefold().split()[0] in phrases.words("actions")
 
 
 def _change(match: Match, phrases: Phrases) -> float | None:

@@ -12,7 +12,9 @@ from handlers.agent.stage import Request
 from handlers.agent.tools.local import LocalTool, LocalTools
 from handlers.agent.tools.stage import Arguments, ToolError, ToolSpec
 
-_INTENTS = frozenset({"GetTime", "GetTimeThere", "GetDate", "GetDateOf", "GetDaysUntil", "Calculate", "ConvertUnits"})
+_INTENTS = frozenset(
+    {"GetTime", "GetTimeThere", "GetDate", "GetDateThere", "GetDateOf", "GetDaysUntil", "Calculate", "ConvertUnits"}
+)
 
 _LONGEST = 200
 """Characters of a question."""

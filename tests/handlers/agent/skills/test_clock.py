@@ -77,3 +77,24 @@ async def test_the_time_elsewhere_is_said(skills: Skills, said: str, answer: str
     reply = await ask(skills, said)
     assert reply is not None
     assert reply.text == answer
+
+
+@pytest.mark.parametrize(
+    ("said", "language", "answer"),
+    [
+        ("What's the date in Sydney?", "en", "In Sydney it's Wednesday"),
+        ("Welches Datum ist in Tokio?", "de", "In Tokio ist Mittwoch"),
+        ("Vilket datum är det i Tokyo?", "sv", "I Tokyo är det onsdag"),
+        ("Quelle est la date à Sydney ?", "fr", "À Sydney, nous sommes le mercredi"),
+        ("¿Qué día es en Tokio?", "es", "En Tokio es miércoles"),
+    ],
+)
+async def test_the_date_elsewhere(skills: Skills, said: str, language: str, answer: str) -> None:
+    reply = await ask(skills, said, language)
+    assert reply is not None
+    assert reply.text.startswith(answer)
+
+
+@pytest.mark.parametrize("said", ["What's the date in German?", "What's the date in Narnia?"])
+def test_the_date_of_no_place_goes_elsewhere(skills: Skills, said: str) -> None:
+    assert skills.match(said, "en") is None
