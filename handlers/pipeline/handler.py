@@ -119,7 +119,9 @@ class PipelineHandler:
             self._take_text(event)
 
     def _running_from(self, *starts: Stage) -> bool:
-        return self._task is not None and not self._task.done() and self._start_stage in starts
+        if self._task is None or self._task.done() or self._task.cancelling():
+            return False  # what is being cancelled takes nothing any more, although its end may take a moment
+        return self._start_stage in starts
 
     def _run(self, event: Event) -> None:
         request = read_turn_request(event, self._pipeline)

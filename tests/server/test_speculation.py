@@ -216,6 +216,14 @@ async def test_a_text_that_is_refused_ends_its_turn(slow_server: ServerProcess, 
         assert types(await read_until(client, "handled", "error"))[-1] == "handled"
 
 
+async def test_what_follows_a_refused_text_at_once_is_a_request_of_its_own(slow_server: ServerProcess) -> None:
+    async with slow_server.client() as client:
+        await client.send(run("handle", "tts"))
+        await client.send(Event("transcript", {"text": "x" * 20_000}))
+        await client.send(Event("transcript", {"text": "Thank you!"}))
+        assert types(await read_until(client, "handled"))[-1] == "handled"
+
+
 async def test_an_empty_question_is_an_error(slow_server: ServerProcess, ollama: FakeOllama) -> None:
     async with slow_server.client() as client:
         await client.send(run("handle", "tts"))

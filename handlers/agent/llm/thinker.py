@@ -269,12 +269,20 @@ class Thinker:
             delay = min(settings.retry_seconds * 2 ** min(failures, 16), settings.longest_retry_seconds)
             await asyncio.sleep(delay)
             checks += 1
-            if await candidate.model.check():
+            if await self._answers(candidate):
                 break
         candidate.is_open = False
         # Where the very first check found it there, it may fail again with the next question: that is one outage still.
         if checks > 1:
             self._note_return(candidate)
+
+    async def _answers(self, candidate: _Candidate) -> bool:
+        """Whether a model is back. A defect in its check must not end the watch: the model would be lost for ever."""
+        try:
+            return await candidate.model.check()
+        except Exception:
+            _LOGGER.exception("%s could not be checked", candidate.model.name)
+            return False
 
 
 @dataclass(eq=False)
