@@ -35,6 +35,7 @@ from handlers.pipeline.stage import (
 from handlers.timeline import Mark, Timeline, recorded
 from handlers.tts.stage import Synthesizer, VoiceChoice
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
+from handlers.whole import until_done
 from handlers.workers import Workers
 
 
@@ -93,23 +94,11 @@ class Pipeline:
             if before is not None:
                 before[1].replaced = True
                 before[0].cancel()
-                await _ended(before[0])
+                await until_done(before[0])  # whoever waits for us must not run beside it
             yield
         finally:
             if self._turns.get(satellite_id) is mine:
                 del self._turns[satellite_id]
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    """Wait for the end of a task, also when cancelled meanwhile: whoever waits for us must not run beside it."""
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError:
-            cancelled = True
-    if cancelled:
-        raise asyncio.CancelledError
 
 
 class _Turn:

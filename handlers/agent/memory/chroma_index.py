@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from handlers.agent.memory.collection import collection_name
 from handlers.agent.memory.stage import MemoryStoreError, Space, Tenant, Vector, Vectors
 from handlers.errors import MissingExtraError
+from handlers.locking import InUseError, lock_file
 
 try:
     import chromadb
@@ -204,14 +204,10 @@ def _remove_traces(folder: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor that holds the lock; it goes with the process."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        return lock_file(path, sign=False)  # it holds the sums of the files
+    except InUseError:
         raise MemoryStoreError(f"Another process has the memory's index open ({path}): stop it first") from None
-    return descriptor
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import sqlite3
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from handlers.agent.memory import schema
 from handlers.agent.memory.stage import MemoryStoreError
+from handlers.locking import InUseError, lock_file
 
 _log = logging.getLogger(__name__)
 
@@ -267,20 +267,10 @@ def _make_file(path: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor that holds the lock; the kernel lets go of it when the process dies, however it dies."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
+        return lock_file(path)
+    except InUseError as error:
         raise MemoryStoreError(
-            f"The memory in {path.parent} is in use by another process ({owner}): stop that one, or choose another "
-            "data folder"
+            f"The memory in {path.parent} is in use by another process ({error.owner}): stop that one, or choose "
+            "another data folder"
         ) from None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.truncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from handlers.agent.schedule.entry import DAILY, Entry, Kind, Owner, ScheduleError
+from handlers.locking import InUseError, lock_file
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -106,25 +106,14 @@ class EntryStore:
 
 
 def _lock(path: Path) -> int:
-    """The descriptor that holds the lock; the kernel lets go of it when the process dies, however it dies.
-
-    ScheduleError when another process holds it: both would ring.
-    """
-    descriptor = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    """Of two processes with one schedule both would ring."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.truncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
-    except BlockingIOError:
-        owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
-        os.close(descriptor)
+        return lock_file(path.with_suffix(".lock"))
+    except InUseError as error:
         raise ScheduleError(
-            f"The schedule {path} is in use by another process ({owner}): stop that one, or choose another data folder"
+            f"The schedule {path} is in use by another process ({error.owner}): stop that one, or choose another data "
+            "folder"
         ) from None
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _to_json(entry: Entry) -> str:

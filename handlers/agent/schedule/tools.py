@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from babel import Locale
@@ -12,7 +11,7 @@ from handlers.agent.caller import Caller, Role
 from handlers.agent.schedule.durations import say_duration
 from handlers.agent.schedule.entry import DAILY, WEEKDAYS, WEEKENDS, Entry, Kind, Owner, ScheduleError
 from handlers.agent.schedule.schedule import LONGEST_TEXT, LONGEST_TIMER, Schedule
-from handlers.agent.tools.arguments import question
+from handlers.agent.tools.local import LocalTool
 from handlers.agent.tools.stage import Arguments, Tool, ToolError, ToolSpec
 
 _SECONDS = 5.0
@@ -30,29 +29,6 @@ _NAME = {"type": "string", "maxLength": 100}
 _WHEN = {"type": "string", "description": "Local date and time, as in 2026-12-24T18:30"}
 _REPEAT = {"type": "string", "enum": list(_REPEATS)}
 _TEXT = {"type": "string", "maxLength": LONGEST_TEXT}
-
-
-@dataclass(frozen=True)
-class ScheduleTool:
-    """One tool. None is destructive: what it does is told at once and easily undone."""
-
-    spec: ToolSpec
-    run: Callable[[Arguments, Caller], Awaitable[str]]
-    role: Role = Role.GUEST
-    destructive: bool = False
-    untrusted: bool = False
-    reads_only: bool = False
-    seconds: float = _SECONDS
-
-    def question(self, arguments: Arguments) -> str:
-        """Asked only where a text of strangers may have made the model do it."""
-        return question(self.spec.name, arguments)
-
-    async def call(self, arguments: Arguments, caller: Caller) -> str:
-        try:
-            return await self.run(arguments, caller)
-        except ScheduleError as error:
-            raise ToolError(str(error)) from error
 
 
 class ScheduleTools:
@@ -175,9 +151,18 @@ def _tool(
     run: Callable[[Arguments, Caller], Awaitable[str]],
     *,
     reads_only: bool = False,
-) -> ScheduleTool:
+) -> LocalTool:
+    """One tool. None is destructive: what it does is told at once and easily undone."""
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return ScheduleTool(ToolSpec(name, description, schema), run, reads_only=reads_only)
+
+    async def work(arguments: Arguments, caller: Caller) -> str:
+        try:
+            return await run(arguments, caller)
+        except ScheduleError as error:
+            raise ToolError(str(error)) from error
+
+    spec = ToolSpec(name, description, schema)
+    return LocalTool(spec, work, Role.GUEST, seconds=_SECONDS, reads_only=reads_only)
 
 
 def _text(arguments: Arguments, key: str) -> str:

@@ -19,6 +19,7 @@ from handlers.agent.schedule.times import FoundTime, When, find_time, is_no_time
 from handlers.agent.schedule.words import LANGUAGES, words
 from handlers.agent.skills.schedule_words import say_due
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
+from handlers.agent.stage import place_of
 
 _ASKED_SECONDS = 30.0
 """After this, a few words are no answer to our question any more."""
@@ -147,7 +148,7 @@ class ScheduleSkill:
         return 0 < len(_bare(name, phrases).split()) <= _NAME_WORDS
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        place = _place(occasion)
+        place = place_of(occasion.request)
         if match.intent != "ScheduleAnswer":
             self._asked.pop(place, None)
         try:
@@ -477,7 +478,7 @@ class ScheduleSkill:
     async def _answer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """Only the place that was asked can answer, and `accepts` does not know where a sentence was said: elsewhere it
         answers nothing, and a question that it does not fit stays open."""
-        place, said = _place(occasion), match.slots["timer_name"]
+        place, said = place_of(occasion.request), match.slots["timer_name"]
         asked = self._asked.get(place)
         if asked is None or asked.expires <= time.monotonic() or not asked.understands(said):
             return Reply(phrases.say("ScheduleNoQuestion"))
@@ -490,7 +491,7 @@ class ScheduleSkill:
         return Reply(phrases.say("Cancel"))
 
     def _ask(self, occasion: Occasion, understands: Callable[[str], bool], finish: Finish) -> None:
-        self._asked[_place(occasion)] = _Asked(understands, finish)
+        self._asked[place_of(occasion.request)] = _Asked(understands, finish)
         while len(self._asked) > _MOST_ASKED:
             self._asked.popitem(last=False)
 
@@ -660,12 +661,6 @@ def _same_time(alarm: Entry, when: When) -> bool:
 def _owner(occasion: Occasion) -> Owner:
     caller = occasion.request.caller
     return Owner(caller.satellite, caller.user, occasion.request.language)
-
-
-def _place(occasion: Occasion) -> str:
-    """Where an answer to a question of ours comes from."""
-    caller = occasion.request.caller
-    return caller.satellite or occasion.request.conversation_id
 
 
 def _upper(text: str) -> str:
