@@ -11,7 +11,6 @@ from handlers.agent.conversations import Conversations
 from handlers.agent.faculties import Faculties
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
-from handlers.agent.prompt import build_messages
 from handlers.agent.response import Response
 from handlers.agent.router import Kind, Router
 from handlers.agent.safety.audit import Audit
@@ -81,8 +80,7 @@ class Agent:
     def expects_answer(self, request: Request) -> bool:
         """Whether the assistant has asked something: then a lone name may be all that is said."""
         history = self.conversations.history(request.conversation_id, request.caller)
-        asked = bool(history) and history[-1].answer.rstrip().endswith("?")
-        return asked or self._faculties.confirmations.waits(place_of(request))
+        return (bool(history) and history[-1].asks) or self._faculties.confirmations.waits(place_of(request))
 
     @contextlib.contextmanager
     def attending(self) -> Iterator[None]:
@@ -101,12 +99,5 @@ class Agent:
         """Let every language model read the system prompt, so that the first question waits no longer than others."""
         request = Request("Hello", self.settings.language)
         specs = self._toolbox.turn(request, "").specs
-        messages = build_messages(
-            request,
-            [],
-            self.settings.profile(request.wake_word, request.caller),
-            self._now(),
-            notes=() if self.memories is not None else None,
-            tools=bool(specs) and self.thinker.uses_tools,
-        )
+        messages = self._faculties.messages(request, [], [], specs)
         await self.thinker.warm_up(messages, specs)

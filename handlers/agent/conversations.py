@@ -30,6 +30,11 @@ class Turn:
     untrusted: bool = False
     """Whether strangers may have written what the answer says: a page that was read, now or some turns before."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether the answer is a question, which is now answered."""
+        return self.answer.rstrip().endswith("?")
+
 
 @dataclass
 class _Conversation:

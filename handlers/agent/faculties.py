@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from handlers.agent.conversations import Conversations
+from handlers.agent.conversations import Conversations, Turn
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
+from handlers.agent.memory.stage import Note
+from handlers.agent.prompt import build_messages
 from handlers.agent.router import Router
 from handlers.agent.safety.audit import Audit
 from handlers.agent.safety.confirm import Confirmations
 from handlers.agent.skills import Skills
-from handlers.agent.stage import AgentSettings, Generation
+from handlers.agent.stage import AgentSettings, Generation, Message, Request
+from handlers.agent.tools.stage import ToolSpec
 from handlers.agent.tools.toolbox import Toolbox
 
 
@@ -37,3 +40,17 @@ class Faculties:
     def generation(self) -> Generation:
         """How an answer is written."""
         return Generation(self.settings.longest_answer, self.settings.temperature)
+
+    def messages(
+        self, request: Request, history: Sequence[Turn], notes: Sequence[Note], specs: Sequence[ToolSpec]
+    ) -> list[Message]:
+        """What a language model reads of a request: of the history the last turns, of `notes` what is remembered."""
+        turns = self.settings.remembered_turns
+        return build_messages(
+            request,
+            history[-turns:] if turns else [],
+            self.settings.profile(request.wake_word, request.caller),
+            self.now(),
+            notes=[self.memories.sentence(note) for note in notes] if self.memories is not None else None,
+            tools=bool(specs) and self.thinker.uses_tools,
+        )

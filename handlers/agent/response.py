@@ -14,7 +14,6 @@ from handlers.agent.conversations import Turn
 from handlers.agent.faculties import Faculties
 from handlers.agent.heard import Playback
 from handlers.agent.memory.stage import Note
-from handlers.agent.prompt import build_messages
 from handlers.agent.router import Kind, Route
 from handlers.agent.safety.audit import Action
 from handlers.agent.safety.confirm import Doing, Pending
@@ -186,19 +185,10 @@ class Response:
             self._timeline.route = "skill/CannotAct"  # a small model would claim that it is done
             yield self._sentence("CannotAct")
             return
-        memories = faculties.memories
         self._tools = tools = faculties.toolbox.turn(self.request, self._timeline.turn_id)
-        if memories is not None:
-            self._notes = await memories.recall(self.request, self._history)
-        turns = faculties.settings.remembered_turns
-        messages = build_messages(
-            self.request,
-            self._history[-turns:] if turns else [],
-            faculties.settings.profile(self.request.wake_word, self.request.caller),
-            faculties.now(),
-            notes=[memories.sentence(note) for note in self._notes] if memories is not None else None,
-            tools=bool(tools.specs) and faculties.thinker.uses_tools,
-        )
+        if faculties.memories is not None:
+            self._notes = await faculties.memories.recall(self.request, self._history)
+        messages = faculties.messages(self.request, self._history, self._notes, tools.specs)
         filler = self._filler(route)
         async with contextlib.aclosing(self._rounds(messages, tools, filler)) as parts:
             async for part in parts:

@@ -111,7 +111,7 @@ class Router:
             return self._think(0.0, "a yes or no, and no action waits for one")
         if match.intent == _ANSWERS_A_SKILL and not _skill_has_asked(history):
             return self._think(0.0, "an answer, and no skill has asked")
-        asked = bool(history) and history[-1].answer.rstrip().endswith("?") and history[-1].match is None
+        asked = bool(history) and history[-1].asks and history[-1].match is None
         if asked and match.intent not in _ALWAYS and len(request.text.split()) <= _SHORT_WORDS:
             return self._choose(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question", match)
         return self._choose(_WHOLE, "a skill knows the whole sentence", match)
@@ -133,5 +133,5 @@ def _skill_has_asked(history: Sequence[Turn]) -> bool:
         before is not None
         and before.match is not None
         and before.match.intent.startswith((*_ASKING_SKILLS, _ANSWERS_A_SKILL))
-        and before.answer.rstrip().endswith("?")
+        and before.asks
     )
