@@ -15,6 +15,7 @@ from wyoming.info import Describe, Info
 
 from handlers import __version__
 from handlers.agent.handler import AgentHandler
+from handlers.agent.stage import Request
 from handlers.asr.handler import AsrHandler
 from handlers.errors import MeadowlarkError
 from handlers.pipeline.handler import PipelineHandler
@@ -110,7 +111,13 @@ class App:
                 NoticeHandler(connection, engines.household.notices),
                 PipelineHandler(connection, pipeline, settings.tts.longest_text),
                 WakeHandler(connection, engines.wake, engines.stages.wake_workers, settings.wake),
-                AsrHandler(connection, engines.stages.recognizer, self._on_timeline, engines.agent.attending),
+                AsrHandler(
+                    connection,
+                    engines.stages.recognizer,
+                    self._on_timeline,
+                    engines.agent.attending,
+                    engines.agent.commands(Request("")),
+                ),
                 AgentHandler(connection, engines.agent, settings.agent, self._on_timeline),
                 TtsHandler(connection, engines.synthesizer, settings.tts),
             ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 
 from handlers.agent.conversations import Conversations
 from handlers.agent.faculties import Faculties
+from handlers.agent.house.house import House
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
 from handlers.agent.response import Response
@@ -37,12 +39,14 @@ class Agent:
         settings: AgentSettings,
         audit: Audit,
         memories: Memories | None = None,
+        house: House | None = None,
         now: Callable[[], datetime] = local_now,
     ) -> None:
         self.settings = settings
         self.thinker = thinker
         self.memories = memories
         self.conversations = Conversations(settings.remembered_turns, settings.conversation_minutes * 60)
+        self.house = house or House()
         self._toolbox = toolbox
         self._now = now
         self._attending = 0
@@ -53,7 +57,8 @@ class Agent:
             toolbox=toolbox,
             audit=audit,
             memories=memories,
-            router=Router(skills, thinker.expected_seconds, settings.quick_sentence_seconds),
+            house=self.house,
+            router=Router(skills, self.house, thinker.expected_seconds, settings.quick_sentence_seconds),
             conversations=self.conversations,
             confirmations=Confirmations(),
             now=now,
@@ -64,11 +69,11 @@ class Agent:
         if committed is None:
             committed = asyncio.Event()
             committed.set()
-        return Response(self._faculties, request, timeline, committed)
+        return Response(self._faculties, self._lent(request), timeline, committed)
 
-    def knows(self, text: str, language: str) -> bool:
-        """Whether a local skill answers this sentence and it needs no more words. Takes about a millisecond."""
-        return self._faculties.router.is_complete(text, language)
+    def commands(self, request: Request) -> KnownCommands:
+        """What whoever listens to this speaker asks about what they may have said; the text is none yet."""
+        return KnownCommands(self._faculties, request, self._lent)
 
     def drafts(self, request: Request) -> bool:
         """Whether it is of use to begin the answer before the speaker has finished. A skill answers at once."""
@@ -95,9 +100,37 @@ class Agent:
             if self._attending == 0 and self.memories is not None:
                 self.memories.resume()
 
+    def _lent(self, request: Request) -> Request:
+        """With what the house lends to it, and the room where it says that the satellite stands."""
+        caller = request.caller
+        if not caller.room and (room := self.house.room(caller.satellite)):
+            caller = replace(caller, room=room)
+        return replace(request, caller=caller, lent=request.lent or self.house.lent)
+
     async def warm_up(self) -> None:
         """Let every language model read the system prompt, so that the first question waits no longer than others."""
-        request = Request("Hello", self.settings.language)
+        request = self._lent(Request("Hello", self.settings.language))
         specs = self._toolbox.turn(request, "").specs
         messages = self._faculties.messages(request, [], [], specs)
         await self.thinker.warm_up(messages, specs)
+
+
+class KnownCommands:
+    """Which sentences of one speaker are answered at once; see `handlers.asr.stage.Commands`."""
+
+    def __init__(self, faculties: Faculties, request: Request, lent: Callable[[Request], Request]) -> None:
+        """`lent` adds what the house lends, which comes and goes."""
+        self._faculties = faculties
+        self._request = request
+        self._lent = lent
+
+    async def consider(self, text: str, language: str) -> None:
+        request = self._said(text, language)
+        if not self._faculties.router.has_skill(request):
+            await self._faculties.house.look_up(request)
+
+    def knows(self, text: str, language: str) -> bool:
+        return self._faculties.router.is_complete(self._said(text, language))
+
+    def _said(self, text: str, language: str) -> Request:
+        return self._lent(replace(self._request, text=text, language=language))

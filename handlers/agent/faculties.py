@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from handlers.agent.conversations import Conversations, Turn
+from handlers.agent.house.house import House
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.memories import Memories
 from handlers.agent.memory.stage import Note
@@ -30,6 +31,7 @@ class Faculties:
     toolbox: Toolbox
     audit: Audit
     memories: Memories | None
+    house: House
     router: Router
     conversations: Conversations
     confirmations: Confirmations
@@ -46,11 +48,13 @@ class Faculties:
     ) -> list[Message]:
         """What a language model reads of a request: of the history the last turns, of `notes` what is remembered."""
         turns = self.settings.remembered_turns
+        able = bool(specs) and self.thinker.uses_tools
         return build_messages(
             request,
             history[-turns:] if turns else [],
             self.settings.profile(request.wake_word, request.caller),
             self.now(),
             notes=[self.memories.sentence(note) for note in notes] if self.memories is not None else None,
-            tools=bool(specs) and self.thinker.uses_tools,
+            tools=able,
+            house=request.lent.instructions if able and request.lent is not None else "",
         )

@@ -30,16 +30,18 @@ def build_messages(
     *,
     notes: Sequence[str] | None = None,
     tools: bool = False,
+    house: str = "",
 ) -> list[Message]:
     """The system prompt, the last turns, and the question with what helps to answer it.
 
     The system prompt changes once a day at most, and what belongs to one question stands beside that question, so
     that a model's prefix cache stays warm; the time of day is what the local skill answers. `notes` are memories, each
     a sentence, or None where there is no memory; they are data, whatever they say. `tools` says whether the model has
-    any.
+    any; `house` is what the house tells of itself and of its tools, the same for many turns.
     """
     data = tools or notes is not None
-    messages = [Message("system", system_prompt(request.language, profile, now, tools=tools, data=data))]
+    prompt = system_prompt(request.language, profile, now, tools=tools, data=data)
+    messages = [Message("system", f"{prompt}\n\n{house}" if house else prompt)]
     for turn in history:
         messages.append(Message("user", turn.question))
         messages.append(Message("assistant", turn.answer))

@@ -10,9 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from handlers.agent.caller import Role
 from handlers.agent.conversations import Turn
 from handlers.agent.faculties import Faculties
 from handlers.agent.heard import Playback
+from handlers.agent.house.stage import Performed, Understood
 from handlers.agent.memory.stage import Note
 from handlers.agent.router import Kind, Route
 from handlers.agent.safety.audit import Action
@@ -65,6 +67,8 @@ class Response:
     async def parts(self) -> AsyncGenerator[AnswerPart, None]:
         """The answer as it comes. It always says something, if only that it cannot; closing it stops all work."""
         confirming = self._faculties.confirmations.waits(self._place)
+        if not self._faculties.router.has_skill(self.request):
+            await self._faculties.house.look_up(self.request)
         route = self._faculties.router.route(self.request, self._history, confirming)
         self._timeline.decide(str(route.kind), route.confidence, route.reason)
         answer = self._settle(route) if confirming else self._answer(route)
@@ -92,7 +96,9 @@ class Response:
         memories.turn_finished(self.request, learnt, self._timeline.turn_id)
 
     def _answer(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
-        return self._think(route) if route.match is None else self._perform(route.match)
+        if route.match is not None:
+            return self._perform(route.match)
+        return self._think(route) if route.understood is None else self._let_house(route, route.understood)
 
     async def _settle(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
         """An action waits for a yes. Whatever was said, it waits no longer."""
@@ -150,6 +156,45 @@ class Response:
         if reply.volume is not None or reply.volume_to is not None:
             yield Volume(reply.volume, reply.volume_to)
         yield reply.text
+
+    async def _let_house(self, route: Route, understood: Understood) -> AsyncGenerator[AnswerPart, None]:
+        """Let the house do what it understood. Where it understands it no more, a language model thinks about it."""
+        self._timeline.route = f"house/{understood.intent}"
+        await self._committed.wait()
+        caller, heard = self.request.caller, "" if self.request.private else self.request.text
+        if understood.acts and caller.role < Role.USER:
+            yield self._sentence("NotAllowed")
+            return
+        action = Action(f"house/{understood.intent}", {}, caller, heard, self._timeline.turn_id)
+        try:
+            done = await to_its_end(self._in_house(understood, action))
+        except MeadowlarkError as error:
+            yield self._failed(understood.intent, error)
+            return
+        if done is not None:
+            yield done.text or self._sentence("Failed" if done.failed else "Done")
+            return
+        async with contextlib.aclosing(self._think(route)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _in_house(self, understood: Understood, action: Action) -> Performed | None:
+        """Have it done. What changes something is written down before and after, as with a skill."""
+        house, audit = self._faculties.house, self._faculties.audit
+        if not understood.acts:
+            return await house.perform(understood, self.request)
+        await audit.attempt(action)
+        began = time.monotonic()
+        text, failed = "", True
+        try:
+            done = await house.perform(understood, self.request)
+            text, failed = (done.text, done.failed) if done is not None else ("not understood any more", True)
+            return done
+        except MeadowlarkError as error:
+            text = str(error)
+            raise
+        finally:
+            audit.result(action, text, failed=failed, seconds=time.monotonic() - began)
 
     async def _after_yes(self, match: Match, pending: Pending[Awaitable[str]]) -> str:
         async def act() -> Reply:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from handlers.agent.conversations import Turn
+from handlers.agent.house.house import House
+from handlers.agent.house.stage import Understood
 from handlers.agent.skills import Skills
 from handlers.agent.skills.followups import FollowUps
 from handlers.agent.skills.stage import Match
@@ -67,29 +69,40 @@ class Route:
 
     kind: Kind
     confidence: float
-    """0 to 1: how sure it is that a skill understands the sentence."""
+    """0 to 1: how sure it is that a skill or the house understands the sentence."""
     reason: str
     """In words, without anybody's own."""
     match: Match | None = None
-    """What the skill understood; only for FAST."""
+    """What a skill understood; only for FAST."""
+    understood: Understood | None = None
+    """What the house understood, where no skill did; only for FAST."""
 
 
 class Router:
     """Chooses by the sentence, the conversation, and what is known of the language model's speed."""
 
-    def __init__(self, skills: Skills, expected_seconds: Callable[[], float], patience_seconds: float = 0.0) -> None:
+    def __init__(
+        self, skills: Skills, house: House, expected_seconds: Callable[[], float], patience_seconds: float = 0.0
+    ) -> None:
         """`expected_seconds` is how long the first word of a language model will probably take; from
         `patience_seconds` on, a quick first sentence fills the time (0 never does)."""
         self._skills = skills
+        self._house = house
         self._follow_ups = FollowUps(skills)
         self._expected_seconds = expected_seconds
         self._patience_seconds = patience_seconds
 
     def route(self, request: Request, history: Sequence[Turn], confirming: bool = False) -> Route:
-        """The route of a request. `confirming`: an action waits for a yes from where this was said."""
+        """The route of a request. `confirming`: an action waits for a yes from where this was said. What the house
+        understands counts where it was looked up before."""
         match = self._skills.match(request.text, request.language)
         if match is not None:
             return self._known(match, request, history, confirming)
+        understood = self._house.understands(request)
+        if understood is not None:
+            if _may_answer(request, history):
+                return self._think(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question")
+            return Route(Kind.FAST, _WHOLE, "the house knows the whole sentence", understood=understood)
         before = history[-1].match if history else None
         if before is not None:
             match = self._follow_ups.complete(before, request.text, request.language)
@@ -99,10 +112,17 @@ class Router:
             return self._think(0.0, "a follow-up that no skill can complete")
         return self._think(0.0, "no skill knows the sentence")
 
-    def is_complete(self, text: str, language: str) -> bool:
-        """Whether a skill knows the sentence, and no word can follow: then it needs no patience."""
-        match = self._skills.match(text, language)
-        return match is not None and match.intent not in _MAY_GO_ON
+    def has_skill(self, request: Request) -> bool:
+        """Whether a skill knows the sentence: then the house need not be asked."""
+        return self._skills.match(request.text, request.language) is not None
+
+    def is_complete(self, request: Request) -> bool:
+        """Whether a skill or the house knows the sentence, and no word can follow: then it needs no patience."""
+        match = self._skills.match(request.text, request.language)
+        if match is not None:
+            return match.intent not in _MAY_GO_ON
+        understood = self._house.understands(request)
+        return understood is not None and not understood.open_ended
 
     def _known(self, match: Match, request: Request, history: Sequence[Turn], confirming: bool) -> Route:
         if match.intent in _NEEDS_A_QUESTION:
@@ -111,8 +131,7 @@ class Router:
             return self._think(0.0, "a yes or no, and no action waits for one")
         if match.intent == _ANSWERS_A_SKILL and not _skill_has_asked(history):
             return self._think(0.0, "an answer, and no skill has asked")
-        asked = bool(history) and history[-1].asks and history[-1].match is None
-        if asked and match.intent not in _ALWAYS and len(request.text.split()) <= _SHORT_WORDS:
+        if match.intent not in _ALWAYS and _may_answer(request, history):
             return self._choose(_MAY_BE_AN_ANSWER, "it may be the answer to the assistant's question", match)
         return self._choose(_WHOLE, "a skill knows the whole sentence", match)
 
@@ -125,6 +144,12 @@ class Router:
         if self._patience_seconds and expected >= self._patience_seconds:
             return Route(Kind.HYBRID, confidence, f"{reason}; the language model will take long")
         return Route(Kind.THINK, confidence, reason)
+
+
+def _may_answer(request: Request, history: Sequence[Turn]) -> bool:
+    """Whether so few words are rather an answer to what the language model has just asked."""
+    asked = bool(history) and history[-1].asks and history[-1].match is None
+    return asked and len(request.text.split()) <= _SHORT_WORDS
 
 
 def _skill_has_asked(history: Sequence[Turn]) -> bool:

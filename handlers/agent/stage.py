@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
 from handlers.agent.caller import ANYBODY, AccessSettings, Caller
+from handlers.agent.house.stage import Lent
 from handlers.agent.llm.locality import check_local, is_cloud_model, require_local
 from handlers.agent.llm.settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
 from handlers.agent.memory.settings import MemorySettings
@@ -122,6 +123,8 @@ class Request:
     """The wake word that began the turn, if one did: it may have a persona of its own."""
     private: bool = False
     """Whether the place is in private mode: nothing of what is said is kept."""
+    lent: Lent | None = field(default=None, compare=False)
+    """What a house lends to this turn."""
 
 
 def place_of(request: Request) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import TypeVar
 
@@ -27,12 +27,16 @@ class Guess:
         language: str | None,
         hints: Hints,
         mended: Callable[[str], str],
+        consider: Callable[[str], Awaitable[None]],
     ) -> None:
+        """`mended` is a transcript with names as they are written; `consider` finds out whether it is a command, before
+        the guess is known: its end depends on that."""
         self._transcriber = transcriber
         self._turns = turns
         self._language = language
         self._hints = hints
         self._mended = mended
+        self._consider = consider
         self._pcm = b""
         self._ticket = Ticket(Urgency.GUESS)
         self._transcription: asyncio.Task[Transcript] | None = None
@@ -109,7 +113,10 @@ class Guess:
 
     async def _transcribe(self, pcm: bytes, ticket: Ticket) -> Transcript:
         transcript = await self._transcriber.transcribe(pcm, self._language, self._hints, ticket)
-        return replace(transcript, text=self._mended(transcript.text))
+        text = self._mended(transcript.text)
+        if text:
+            await self._consider(text)
+        return replace(transcript, text=text)
 
 
 def _outcome(task: asyncio.Task[T] | None) -> T | None:

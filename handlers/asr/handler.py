@@ -19,7 +19,7 @@ from wyoming.event import Event
 from handlers import language
 from handlers.asr.partials import Partials
 from handlers.asr.recognizer import Recognizer
-from handlers.asr.stage import NO_HINTS, Hints, Transcript
+from handlers.asr.stage import NO_COMMANDS, NO_HINTS, Commands, Hints, Transcript
 from handlers.errors import RequestError
 from handlers.timeline import Timeline, ignore, recorded
 from handlers.wire import fields
@@ -39,12 +39,14 @@ class AsrHandler:
         recognizer: Recognizer,
         on_timeline: Callable[[Timeline], None] = ignore,
         attending: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext,
+        commands: Commands = NO_COMMANDS,
     ) -> None:
         """`attending` holds from the first audio of a request to its transcript: work in the background waits."""
         self._connection = connection
         self._recognizer = recognizer
         self._on_timeline = on_timeline
         self._attending = attending
+        self._commands = commands
         self._language: str | None = None
         self._hints = NO_HINTS
         self._input: AudioInput | None = None
@@ -92,6 +94,7 @@ class AsrHandler:
                     timeline,
                     language=self._language,
                     hints=self._hints,
+                    commands=self._commands,
                 )
         finally:
             audio.close()  # else the connection would wait for a reader of its audio

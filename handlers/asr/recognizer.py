@@ -14,7 +14,7 @@ from handlers.asr.listener import Listener
 from handlers.asr.names import mend, without_wake_phrase
 from handlers.asr.patience import Patience, TurnDetector
 from handlers.asr.silero import FRAME_BYTES, Silero
-from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcriber, Transcript
+from handlers.asr.stage import NO_COMMANDS, NO_HINTS, AsrSettings, Commands, Hints, Transcriber, Transcript
 from handlers.audio import BYTES_PER_SECOND
 from handlers.errors import RequestError
 from handlers.timeline import Mark, Timeline
@@ -63,17 +63,17 @@ class Recognizer:
         settings: AsrSettings,
         *,
         turns: TurnDetector | None = None,
-        is_command: Callable[[str, str], bool] = lambda text, language: False,
         phrases: Sequence[str] = (),
+        names: Callable[[], Sequence[str]] = tuple,
     ) -> None:
-        """`is_command` says whether a text, in a language, needs no more words; `phrases` are wake phrases and names of
-        the assistant, after which a speaker only begins."""
+        """`phrases` are wake phrases and names of the assistant, after which a speaker only begins; `names` gives those
+        of the house, which may change."""
         self.transcriber = transcriber
         self._vad = vad
         self._settings = settings
         self._turns = turns
-        self._is_command = is_command
         self._phrases = phrases
+        self._names = names
 
     async def recognize(
         self,
@@ -83,6 +83,7 @@ class Recognizer:
         *,
         language: str | None = None,
         hints: Hints = NO_HINTS,
+        commands: Commands = NO_COMMANDS,
         wake_phrase: str = "",
         answering: bool = False,
     ) -> Transcript:
@@ -90,20 +91,26 @@ class Recognizer:
 
         Live audio ends at a silence as long as the guess and the sound ask for. From a file, which arrives faster than
         speech, everything is taken. `wake_phrase` began the turn; what is left of it in the transcript is removed.
+        `commands` knows which texts need no more words.
         `answering` says that the assistant has asked something: a lone name is then an answer, not a beginning.
         Raises RequestError for a file that is too long.
         """
         spoken = language or self._settings.language
-        names = [*hints.names, *self._settings.names]
+        names = [*hints.names, *self._settings.names, *self._names()]
         hints = Hints(names, [*hints.terms, *self._settings.terms])
         utterance = _Utterance(
             listener=Listener(self._vad.stream(), self._settings.endpoint),
             guess=Guess(
-                self.transcriber, self._turns, language, hints, lambda text: self._mended(text, names, wake_phrase)
+                self.transcriber,
+                self._turns,
+                language,
+                hints,
+                lambda text: self._mended(text, names, wake_phrase),
+                lambda text: commands.consider(text, spoken),
             ),
             patience=Patience(
                 self._settings.endpoint,
-                lambda text: self._is_command(text, spoken),
+                lambda text: commands.knows(text, spoken),
                 [] if answering else [*self._phrases, *names],
                 spoken,
             ),

@@ -143,6 +143,29 @@ class Hints:
 NO_HINTS = Hints()
 
 
+class Commands(Protocol):
+    """Who knows which sentences are whole commands. Such a one ends the turn as soon as it is understood."""
+
+    async def consider(self, text: str, language: str) -> None:
+        """Find out about what may have been said. Takes a fraction of a second at most, and never raises."""
+
+    def knows(self, text: str, language: str) -> bool:
+        """Whether it is one that needs no more words, as far as that was found out. Takes about a millisecond."""
+
+
+class NoCommands:
+    """Nobody knows any."""
+
+    async def consider(self, text: str, language: str) -> None:
+        """Nothing to find out."""
+
+    def knows(self, text: str, language: str) -> bool:
+        return False
+
+
+NO_COMMANDS = NoCommands()
+
+
 class Transcriber(Protocol):
     """An engine that turns one utterance into text."""
 

@@ -157,6 +157,7 @@ class _Turn:
             self._timeline,
             language=self._request.language,
             hints=self._request.hints,
+            commands=self._stages.agent.commands(self._question("", self._request.language)),
             wake_phrase=wake_phrase,
             answering=self._stages.agent.expects_answer(self._question("", self._request.language)),
         )

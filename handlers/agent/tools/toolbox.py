@@ -54,12 +54,15 @@ class Toolbox:
         return self.turn(Request("", caller=caller)).specs
 
     def turn(self, request: Request, turn_id: str = "") -> ToolTurn:
-        """The tools for one turn, as they are now: names mean the same tools until its end."""
+        """The tools for one turn, as they are now, with those that the house lends to it: names mean the same tools
+        until its end."""
+        offered = [(source.name, tool) for source in self._sources for tool in source.tools(request.caller)]
+        if request.lent is not None:
+            offered += [("house", tool) for tool in request.lent.tools]
         tools: dict[str, Tool] = {}
-        for source in self._sources:
-            for tool in source.tools(request.caller):
-                if request.caller.role >= tool.role:
-                    tools[_free_name(tool.spec.name, source.name, tools)] = tool
+        for source, tool in offered:
+            if request.caller.role >= tool.role:
+                tools[_free_name(tool.spec.name, source, tools)] = tool
         return ToolTurn(tools, request, turn_id, self._settings, self._audit)
 
     async def close(self) -> None:

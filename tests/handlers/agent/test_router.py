@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from handlers.agent.conversations import Turn
+from handlers.agent.house.house import House
 from handlers.agent.router import SURE, Kind, Route, Router
 from handlers.agent.schedule.entry import Entry, Heard
 from handlers.agent.schedule.schedule import Schedule
@@ -40,7 +41,7 @@ def skills(tmp_path_factory: pytest.TempPathFactory) -> Skills:
 
 @pytest.fixture
 def router(skills: Skills) -> Router:
-    return Router(skills, lambda: 0.5, patience_seconds=1.5)
+    return Router(skills, House(), lambda: 0.5, patience_seconds=1.5)
 
 
 def said(router: Router, text: str, *history: Turn, tag: str = "en", confirming: bool = False) -> Route:
@@ -76,7 +77,7 @@ def test_anything_else_is_thought_about(router: Router, text: str) -> None:
     [(0.5, 1.5, Kind.THINK), (1.5, 1.5, Kind.HYBRID), (9.0, 1.5, Kind.HYBRID), (9.0, 0.0, Kind.THINK)],
 )
 def test_a_slow_model_gets_a_quick_sentence_first(skills: Skills, expected: float, patience: float, kind: Kind) -> None:
-    router = Router(skills, lambda: expected, patience)
+    router = Router(skills, House(), lambda: expected, patience)
     route = said(router, "Why is the sky blue?")
     assert (route.kind, route.match) == (kind, None)
     assert ("take long" in route.reason) == (kind is Kind.HYBRID)
@@ -85,7 +86,7 @@ def test_a_slow_model_gets_a_quick_sentence_first(skills: Skills, expected: floa
 
 def test_the_speed_is_asked_for_each_time(skills: Skills) -> None:
     seconds = iter([9.0, 0.1])
-    router = Router(skills, lambda: next(seconds), 1.5)
+    router = Router(skills, House(), lambda: next(seconds), 1.5)
     assert said(router, "Why is the sky blue?").kind is Kind.HYBRID
     assert said(router, "Why is the sky blue?").kind is Kind.THINK
 
@@ -234,7 +235,7 @@ def test_a_follow_up_needs_the_turn_before_not_one_before_that(router: Router, s
     [("What time is it?", True), ("Stop", True), ("Remind me to take out the bins", False), ("Why is it?", False)],
 )
 def test_only_a_sentence_that_cannot_go_on_is_complete(router: Router, text: str, complete: bool) -> None:
-    assert router.is_complete(text, "en") is complete
+    assert router.is_complete(Request(text)) is complete
 
 
 # What is told of a decision

@@ -154,7 +154,7 @@ def room_of(
         timelines: list[Timeline] = []
         try:
             async with open_house(tmp_path, fake_ollama, **settings) as house:  # type: ignore[arg-type]
-                recognizer = Recognizer(whisper, silero, asr, is_command=house.agent.knows)
+                recognizer = Recognizer(whisper, silero, asr)
                 stages = Stages(OpenWakeWordEngine(), workers, WakeSettings(), recognizer, house.agent, piper)
                 yield Room(house, Pipeline(stages, timelines.append), timelines)
         finally:

@@ -1,0 +1,1 @@
+"""The house: what Home Assistant's integration lends to the agent while it is connected."""
