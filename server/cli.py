@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         settings = read_settings(arguments)
+        if arguments.command == "token":
+            _change_tokens(arguments, settings)
+            return 0
         if arguments.check:
             check_files(settings)
             print("The settings are valid.")
@@ -86,6 +89,26 @@ def check_files(settings: ServerSettings) -> None:
             read_custom(path, own_intents())
 
 
+def _change_tokens(arguments: argparse.Namespace, settings: ServerSettings) -> None:
+    """Make, list or revoke tokens. A running server knows with the next request."""
+    from handlers.agent.caller import Role
+    from server import data_folder
+    from server.tokens import Tokens
+
+    data_folder.prepare(settings.data_dir)
+    tokens = Tokens(settings.data_dir)
+    if arguments.action == "add":
+        secret = tokens.add(arguments.name, Role.parse(arguments.role), arguments.user)
+        print(secret)
+        print("Keep it: it is not shown again.", file=sys.stderr)
+    elif arguments.action == "revoke":
+        tokens.revoke(arguments.name)
+        print(f"The token '{arguments.name}' is revoked.")
+    else:
+        for token in tokens.all():
+            print(f"{token.name:24} {token.role:6} {token.user or '-':16} {token.created}")
+
+
 def _run(settings: ServerSettings) -> int:
     try:
         from server.app import run  # the engines' libraries, which take seconds; settings are checked without them
@@ -108,6 +131,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="check the settings, load nothing")
     parser.add_argument("--help-settings", action="store_true", help="print every key of the settings file")
     parser.add_argument("--version", action="version", version=f"meadowlark {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="")
+    token = commands.add_parser("token", help="make, list and revoke tokens for HTTP (see token --help)")
+    actions = token.add_subparsers(dest="action", required=True, metavar="add|list|revoke")
+    add = actions.add_parser("add", help="make a token, and print it")
+    add.add_argument("name", help="what it is for: 'phone', 'Home Assistant'")
+    add.add_argument("--role", choices=("guest", "user", "admin"), default="user", help="what it may do (user)")
+    add.add_argument("--user", default="", metavar="ID", help="the person whose it is, as in agent.access.users")
+    actions.add_parser("list", help="names, roles, persons and dates")
+    revoke = actions.add_parser("revoke", help="make a token worthless")
+    revoke.add_argument("name")
     return parser
 
 

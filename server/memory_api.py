@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from handlers.agent.caller import Role
 from handlers.agent.memory.forgetting import Forgotten
 from handlers.agent.memory.memories import IMPORTING, Memories, RefusedError, refuse_secrets
 from handlers.agent.memory.rows import LONGEST_CONTEXT, LONGEST_NAME, LONGEST_WORD, MOST_WORDS
@@ -29,8 +30,10 @@ from handlers.agent.memory.stage import (
     Origin,
     Source,
     Tenant,
+    TenantKind,
 )
 from handlers.errors import RequestError
+from server.access import Access, access_of
 
 _BASE = "/api/v1/memory"
 
@@ -57,7 +60,14 @@ _TAKEN_SECONDS = 60.0
 
 _SOURCE = Source(Origin.API)
 
-_STATUS = {"no-note": 404, "nothing-to-undo": 409, "too-slow": 408, "too-large": 413, "wrong-type": 415}
+_STATUS = {
+    "not-allowed": 403,
+    "no-note": 404,
+    "nothing-to-undo": 409,
+    "too-slow": 408,
+    "too-large": 413,
+    "wrong-type": 415,
+}
 """Of what a client did wrong; else 400."""
 
 T = TypeVar("T", bound=BaseModel)
@@ -127,7 +137,9 @@ class MemoryApi:
             if memories is None:
                 return _error(503, "There is no memory: it is loading still, or switched off (agent.memory.enabled)")
             try:
-                return await handler(request, memories, _tenant(request))
+                tenant = _tenant(request)
+                _require_right(access_of(request), tenant)
+                return await handler(request, memories, tenant)
             except RefusedError as error:
                 return _error(409, str(error))
             except RequestError as error:
@@ -144,7 +156,8 @@ class MemoryApi:
         return web.json_response({"notes": [_note(note) for note in notes], "after": more})
 
     async def _tenants(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        tenants = await memories.call(memories.journal.tenants)
+        access = access_of(request)
+        tenants = [found for found in await memories.call(memories.journal.tenants) if _may_see(access, found)]
         counts = {found.key: await memories.call(lambda t=found: memories.journal.count(t)) for found in tenants}  # type: ignore[misc]
         return web.json_response({"tenants": counts})
 
@@ -341,6 +354,23 @@ def _tenant(request: web.Request) -> Tenant:
         with contextlib.suppress(ValueError):
             return Tenant.parse(key)
     raise RequestError("bad-request", "The tenant is none: 'household', or 'person:ID', 'guest:ID' or 'satellite:ID'")
+
+
+def _may_see(access: Access, tenant: Tenant) -> bool:
+    """A user sees what the household shares and what is their own, an admin everything."""
+    if access.role >= Role.ADMIN:
+        return True
+    own = bool(access.user) and tenant == Tenant(TenantKind.PERSON, access.user)
+    return access.role >= Role.USER and (own or tenant == HOUSEHOLD)
+
+
+def _require_right(access: Access, tenant: Tenant) -> None:
+    if not _may_see(access, tenant):
+        raise RequestError(
+            "not-allowed",
+            f"The token '{access.token}' may not see this memory: a user's may see the household's and that of the "
+            "person whose it is, an admin's every one",
+        )
 
 
 def _number(request: web.Request, key: str, default: int, most: int) -> int:

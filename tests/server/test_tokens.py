@@ -1,0 +1,165 @@
+"""Access tokens: made, shown once, kept as hashes, revoked; and what each role may see over HTTP."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from handlers.agent.caller import Role
+from handlers.agent.memory.stage import HOUSEHOLD, Origin, Source, Tenant, TenantKind
+from handlers.errors import RequestError, SettingsError
+from server.access import access_of, ask_for_token
+from server.memory_api import MemoryApi, answer_in_json
+from server.tokens import Tokens
+from tests.support.memories import opened
+
+ANNA = Tenant(TenantKind.PERSON, "anna")
+TOM = Tenant(TenantKind.PERSON, "tom")
+
+
+@pytest.fixture
+def tokens(tmp_path: Path) -> Tokens:
+    return Tokens(tmp_path)
+
+
+def test_a_token_is_found_by_its_secret_and_kept_as_a_hash(tokens: Tokens, tmp_path: Path) -> None:
+    secret = tokens.add("phone", Role.USER, "anna")
+    found = tokens.find(secret)
+    assert found is not None
+    assert (found.name, found.may, found.user) == ("phone", Role.USER, "anna")
+    assert tokens.find(secret + "x") is None
+    assert tokens.find("") is None
+    file = tmp_path / "tokens.json"
+    assert secret not in file.read_text()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_another_process_changes_is_seen_at_once(tokens: Tokens, tmp_path: Path) -> None:
+    other = Tokens(tmp_path)
+    secret = other.add("phone", Role.GUEST)
+    assert tokens.find(secret) is not None
+    other.revoke("phone")
+    assert tokens.find(secret) is None
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", " phone", "x" * 65])
+def test_a_name_that_is_none_is_refused(tokens: Tokens, name: str) -> None:
+    with pytest.raises(RequestError, match="1 to 64"):
+        tokens.add(name, Role.USER)
+
+
+def test_a_name_is_given_once_and_revoked_once(tokens: Tokens) -> None:
+    tokens.add("phone", Role.USER)
+    with pytest.raises(RequestError, match="already"):
+        tokens.add("phone", Role.ADMIN)
+    tokens.revoke("phone")
+    with pytest.raises(RequestError, match="no token 'phone'"):
+        tokens.revoke("phone")
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 2, "tokens": []}', '{"version": 1, "tokens": [{"a": 1}]}'])
+def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(tokens: Tokens, tmp_path: Path, content: str) -> None:
+    (tmp_path / "tokens.json").write_text(content)
+    with pytest.raises(SettingsError, match="damaged"):
+        tokens.find("anything")
+    with pytest.raises(SettingsError, match="damaged"):
+        tokens.add("phone", Role.USER)
+    assert (tmp_path / "tokens.json").read_text() == content
+
+
+def test_tokens_made_by_many_processes_at_once_are_all_kept(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "server.cli", "--data-dir", str(tmp_path), "token", "add"]
+    running = [
+        subprocess.Popen([*command, f"t{number}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for number in range(4)
+    ]
+    secrets = [process.communicate(timeout=60)[0].strip() for process in running]
+    tokens = Tokens(tmp_path)
+    assert {token.name for token in map(tokens.find, secrets) if token is not None} == {"t0", "t1", "t2", "t3"}
+
+
+class Server:
+    """HTTP with tokens, a memory, and a route that tells who asked."""
+
+    def __init__(self, base: str, tokens: Tokens, session: aiohttp.ClientSession) -> None:
+        self.base = base
+        self.tokens = tokens
+        self._session = session
+
+    async def get(self, path: str, secret: str | None = None) -> tuple[int, dict[str, object]]:
+        headers = {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        async with self._session.get(self.base + path, headers=headers) as answer:
+            return answer.status, json.loads(await answer.text())
+
+
+@pytest.fixture
+async def server(tokens: Tokens, tmp_path: Path) -> AsyncIterator[Server]:
+    async def who(request: web.Request) -> web.Response:
+        access = access_of(request)
+        return web.json_response({"token": access.token, "role": access.role.word})
+
+    async with opened(tmp_path / "memory") as (memories, _):
+        for tenant in (HOUSEHOLD, ANNA, TOM):
+            await memories.add(tenant, f"A note of {tenant.key}", Source(Origin.API), "en")
+        app = web.Application(middlewares=[answer_in_json, ask_for_token(tokens)])
+        app.add_routes([web.get("/who", who), web.get("/health", who), *MemoryApi(lambda: memories).routes()])
+        runner = web.AppRunner(app)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            async with aiohttp.ClientSession() as session:
+                yield Server(f"http://127.0.0.1:{runner.addresses[0][1]}", tokens, session)
+        finally:
+            await runner.cleanup()
+
+
+async def test_without_a_token_only_the_health_is_told(server: Server) -> None:
+    status, body = await server.get("/who")
+    assert status == 401
+    assert "meadowlark-server token add" in str(body["error"])
+    assert (await server.get("/who", "wrong"))[0] == 401
+    assert (await server.get("/health"))[0] == 200
+
+
+async def test_a_request_knows_its_token(server: Server) -> None:
+    secret = server.tokens.add("phone", Role.GUEST)
+    assert await server.get("/who", secret) == (200, {"token": "phone", "role": "guest"})
+    server.tokens.revoke("phone")
+    assert (await server.get("/who", secret))[0] == 401
+
+
+async def test_whoever_guesses_has_to_wait_and_whoever_shows_nothing_has_not(server: Server) -> None:
+    for _ in range(40):
+        assert (await server.get("/who"))[0] == 401
+    statuses = [(await server.get("/who", f"guess {number}"))[0] for number in range(31)]
+    assert statuses == [401] * 30 + [429]
+
+
+@pytest.mark.parametrize(
+    ("role", "user", "sees"),
+    [
+        (Role.GUEST, "anna", []),
+        (Role.USER, "", [HOUSEHOLD]),
+        (Role.USER, "anna", [HOUSEHOLD, ANNA]),
+        (Role.ADMIN, "", [HOUSEHOLD, ANNA, TOM]),
+    ],
+)
+async def test_each_role_sees_its_memories(server: Server, role: Role, user: str, sees: list[Tenant]) -> None:
+    secret = server.tokens.add("one", role, user)
+    for tenant in (HOUSEHOLD, ANNA, TOM):
+        status, body = await server.get(f"/api/v1/memory?tenant={tenant.key}", secret)
+        assert status == (200 if tenant in sees else 403), body
+    status, body = await server.get("/api/v1/memory/tenants", secret)
+    if role is Role.GUEST:
+        assert status == 403
+    else:
+        assert body["tenants"] == {tenant.key: 1 for tenant in sees}
