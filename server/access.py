@@ -43,7 +43,8 @@ _ACCESS = web.RequestKey("access", Access)
 
 def access_of(request: web.Request) -> Access:
     """What this request may do."""
-    return request.get(_ACCESS, OWNER)
+    access: Access = request.get(_ACCESS, OWNER)
+    return access
 
 
 def ask_for_token(tokens: Tokens) -> Middleware:
