@@ -1,7 +1,8 @@
 """The Wyoming side of a turn: `run-pipeline` and what it needs in, the protocol's own events out.
 
 Beyond the protocol's fields, `run-pipeline` takes `context` (`conversation_id`, `satellite_id`), `language`, `voice`,
-`transcript_names` and `transcript_terms`; the last event of a turn carries its `timeline`.
+`transcript_names`, `transcript_terms`, and of a satellite that heard its wake word itself `wake`: `score` (0 to 1),
+`snr` (dB) and `in_audio` (whether the audio begins with it). The last event of a turn carries its `timeline`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from typing import TypeGuard
 from uuid import uuid4
 
 from wyoming.asr import Transcript, TranscriptStart, TranscriptStop
@@ -29,6 +31,7 @@ from handlers import language
 from handlers.agent.handler import check_language, context_id, handled_event, read_caller
 from handlers.asr.handler import read_hints
 from handlers.errors import MeadowlarkError, RequestError
+from handlers.pipeline.arbiter import Heard
 from handlers.pipeline.stage import (
     LAST_EVENTS,
     AnswerChunk,
@@ -270,10 +273,26 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         wake_word=wake_word,
         wake_words=wake_words,
         language=tag or None,
+        heard=_heard(event),
         hints=read_hints(event),
         conversation_id=context_id(context, "conversation_id") or uuid4().hex,
         caller=caller,
     )
+
+
+def _heard(event: Event) -> Heard | None:
+    """How well a satellite heard its wake word; None where it has not said."""
+    wake = fields.mapping(event, "wake")
+    score, snr = wake.get("score"), wake.get("snr", 0.0)
+    if score is None:
+        return None
+    if not _is_number(score) or not 0 <= score <= 1 or not _is_number(snr) or not math.isfinite(snr):
+        raise RequestError("bad-event", "'wake' of a 'run-pipeline' needs a score from 0 to 1 and an snr in dB")
+    return Heard(float(score), float(snr), wake.get("in_audio") is True)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def to_wyoming(event: TurnEvent) -> Event | None:

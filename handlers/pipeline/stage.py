@@ -11,6 +11,7 @@ from handlers.agent.stage import SAME_VOLUME, Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.asr.stage import NO_HINTS, Hints
 from handlers.audio import AudioFormat
+from handlers.pipeline.arbiter import Heard
 from handlers.tts.stage import VoiceChoice
 
 
@@ -33,6 +34,8 @@ class TurnRequest:
     """None is the profile's, else one of the language."""
     wake_word: str = ""
     """The wake word that was heard before a turn that starts with ASR."""
+    heard: Heard | None = None
+    """How well the satellite heard it, if it said so."""
     wake_words: Sequence[str] = ()
     """Wake words to listen for; none means all. Only for turns that start with WAKE."""
     language: str | None = None

@@ -17,6 +17,7 @@ from handlers.asr.stage import Transcript
 from handlers.audio import RATE
 from handlers.errors import RequestError
 from handlers.pipeline.answer import Answer, Floor, speak_text
+from handlers.pipeline.arbiter import Arbiter
 from handlers.pipeline.stage import (
     AudioStopped,
     Detected,
@@ -58,6 +59,7 @@ class Pipeline:
         """`on_timeline` is told of every turn when it ends, however it ends."""
         self.stages = stages
         self._on_timeline = on_timeline
+        self._arbiter = Arbiter()
         self._turns: dict[str, tuple[asyncio.Task[None], Feedback]] = {}
 
     async def run(
@@ -73,12 +75,21 @@ class Pipeline:
 
         Cancel the task to stop all its work. A turn that the same satellite has under way is cancelled first, and of an
         answer that still sounds the conversation keeps only what was heard. Raises RequestError when there is no
-        speech, and whatever an engine raises.
+        speech or when another satellite answers to the same wake word, and whatever an engine raises.
         """
         async with self._floor(request.caller.satellite, feedback):
+            await self._arbitrate(request)
             self.stages.agent.conversations.interrupt(request.conversation_id)
             with recorded(timeline, self._on_timeline):
                 await _Turn(self.stages, request, emit, timeline, feedback).run(audio, text)
+
+    async def _arbitrate(self, request: TurnRequest) -> None:
+        """RequestError where another satellite has heard the same wake word better."""
+        satellite, heard = request.caller.satellite, request.heard
+        if not satellite or heard is None or not request.wake_word:
+            return
+        if not await self._arbiter.may_answer(satellite, request.wake_word, heard):
+            raise RequestError("other-satellite", "Another satellite heard the wake word better, and answers")
 
     @contextlib.asynccontextmanager
     async def _floor(self, satellite_id: str, feedback: Feedback) -> AsyncGenerator[None, None]:
@@ -151,6 +162,8 @@ class _Turn:
                 raise RequestError("no-text", "The text is empty: say or write something")
             await self._answer(self._question(question, self._request.language))
             return
+        heard = self._request.heard
+        doubtful = heard is not None and heard.in_audio and heard.score < self._stages.wake_settings.sure_score
         transcript = await self._stages.recognizer.recognize(
             audio,
             self,
@@ -159,8 +172,11 @@ class _Turn:
             hints=self._request.hints,
             commands=self._stages.agent.commands(self._question("", self._request.language)),
             wake_phrase=wake_phrase,
+            doubtful=doubtful,
             answering=self._stages.agent.expects_answer(self._question("", self._request.language)),
         )
+        if not transcript.text and doubtful:
+            raise RequestError("not-woken", "That was not the wake word")
         if not transcript.text:
             raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
         await self._emit(Transcribed(transcript.text, transcript.language))

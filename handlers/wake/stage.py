@@ -22,6 +22,10 @@ class WakeSettings(Section):
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Thresholds of single words, by name, where 0.5 is wrong in your rooms: {okay_nabu: 0.6}."""
 
+    sure_score: float = Field(0.8, ge=0, le=1)
+    """Below this score of a satellite, what it sent must begin with the wake phrase, or nobody has called; 0 never
+    checks."""
+
     refractory_seconds: float = Field(2.0, ge=0, le=30)
     """After a detection the same word is not heard again for this long: one utterance scores high on many frames."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from wyoming.event import Event
 
+from handlers.agent.caller import Caller
 from handlers.agent.stage import Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.asr.recognizer import Recognizer
@@ -21,7 +22,8 @@ from handlers.asr.stage import AsrSettings, EndpointSettings, Hints
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.audio import BYTES_PER_SECOND
 from handlers.errors import RequestError
-from handlers.pipeline.handler import PipelineHandler, to_wyoming
+from handlers.pipeline.arbiter import Heard
+from handlers.pipeline.handler import PipelineHandler, read_turn_request, to_wyoming
 from handlers.pipeline.stage import (
     AnswerChunk,
     Answered,
@@ -444,3 +446,67 @@ async def test_nobody_is_told_of_life_while_a_wake_word_is_waited_for(room: Room
         await client.send(Event("audio-chunk", {"rate": 16_000, "width": 2, "channels": 1}, silence(3)))
         await client.send(Event("audio-stop"))
         assert [event.type for event in await read_until(client, "not-detected")] == ["not-detected"]
+
+
+# Who was called, and whether anybody was
+
+CLEAR = Heard(0.95, 20.0)
+
+
+async def test_only_the_satellite_that_heard_best_answers_and_loses_nothing(room: Room, speaker: Speaker) -> None:
+    pcm = speaker.say("What is two plus two?")
+    hall = room.turn(
+        Stage.ASR, caller=Caller(satellite="hall"), wake_word="okay_nabu", heard=Heard(0.9, 5.0), conversation_id="h"
+    )
+    kitchen = room.turn(
+        Stage.ASR, caller=Caller(satellite="kitchen"), wake_word="okay_nabu", heard=CLEAR, conversation_id="k"
+    )
+    async with (
+        asyncio.timeout(SOON),
+        hall.running(audio=live(pcm, 5)) as far,
+        kitchen.running(audio=live(pcm, 5)) as near,
+    ):
+        with pytest.raises(RequestError) as refused:
+            await far
+        await near
+    assert refused.value.code == "other-satellite"
+    assert hall.events == []
+    answered = kitchen.events[index(kitchen.events, Answered)]
+    assert isinstance(answered, Answered)
+    assert "4" in answered.text
+
+
+@pytest.mark.parametrize(
+    ("said", "score", "answers"),
+    [
+        ("Hey Jarvis, what is two plus two?", 0.55, True),
+        ("What is two plus two?", 0.55, False),
+        ("What is two plus two?", 0.95, True),
+    ],
+    ids=["called", "not called", "sure"],
+)
+async def test_what_was_doubtful_must_begin_with_the_wake_phrase(
+    room: Room, speaker: Speaker, said: str, score: float, answers: bool
+) -> None:
+    turn = room.turn(
+        Stage.ASR, Stage.HANDLE, wake_word="hey_jarvis", heard=Heard(score, 12.0, in_audio=True), caller=ANNA
+    )
+    async with asyncio.timeout(SOON), turn.running(audio=live(speaker.say(said), 5)) as task:
+        if answers:
+            await task
+            assert any(isinstance(event, Answered) for event in turn.events)
+        else:
+            with pytest.raises(RequestError) as refused:
+                await task
+            assert refused.value.code == "not-woken"
+            assert not any(isinstance(event, Transcribed | AnswerStarted) for event in turn.events)
+
+
+@pytest.mark.parametrize(
+    "wake",
+    [{"score": 2}, {"score": "high"}, {"score": 0.5, "snr": "loud"}, {"score": True}, {"score": 0.5, "snr": 1e999}],
+)
+async def test_how_well_it_was_heard_must_be_numbers(room: Room, wake: dict[str, object]) -> None:
+    event = Event("run-pipeline", {"start_stage": "asr", "end_stage": "tts", "wake": wake})
+    with pytest.raises(RequestError, match="score from 0 to 1"):
+        read_turn_request(event, room.pipeline)
