@@ -30,6 +30,7 @@ from server import data_folder
 from server.describe import info_event
 from server.discovery import Announcer
 from server.engines import Engines, load_engines
+from server.house_api import Houses
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.settings import ServerSettings, join_address
@@ -60,6 +61,11 @@ class App:
     def http_port(self) -> int:
         return self._http.port if self._http else 0
 
+    @property
+    def engines(self) -> Engines | None:
+        """None until they are loaded."""
+        return self._status.engines
+
     async def start(self) -> None:
         """Load the engines and open the ports. Raises MeadowlarkError, with everything closed again."""
         try:
@@ -76,6 +82,9 @@ class App:
         began = time.monotonic()
         settings = self._settings
         await asyncio.to_thread(data_folder.prepare, settings.data_dir)
+        self._status.server_id = await asyncio.to_thread(data_folder.server_id, settings.data_dir)
+        self._status.name = settings.discovery.name
+        self._status.wyoming_port = lambda: self.wyoming_port
         # HTTP first: a health check sees a server that is alive while its engines load.
         self._http = self._make_http()
         await self._http.start()
@@ -85,6 +94,9 @@ class App:
         self._wyoming = self._make_wyoming(engines)
         await self._wyoming.start()
         self._owned.push_async_callback(self._wyoming.close)
+        houses = self._make_houses(engines)
+        self._owned.push_async_callback(houses.close)
+        self._status.houses = houses
         self._status.engines = engines
         self._status.ready = self._round_trip
         if settings.announced:
@@ -139,16 +151,22 @@ class App:
         self._metrics.watch_connections(lambda: server.connections, lambda: server.refused)
         return server
 
+    def _make_houses(self, engines: Engines) -> Houses:
+        notices = engines.household.notices
+        return Houses(engines.agent, notices, self._status.server_id, self.wyoming_port, self._on_timeline)
+
     def _on_timeline(self, timeline: Timeline) -> None:
         self._metrics.observe(timeline)
         self._status.observe(timeline)
+        if self._status.houses is not None:
+            self._status.houses.tell_timeline(timeline)
         waits = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in timeline.stages().items())
         _LOGGER.info("Turn %s %s by %s: %s", timeline.turn_id[:8], timeline.outcome, timeline.route or "nobody", waits)
 
     def _announce(self) -> None:
         settings = self._settings
         announcer = Announcer(
-            data_folder.server_id(settings.data_dir),
+            self._status.server_id,
             __version__,
             self.wyoming_port,
             self.http_port,

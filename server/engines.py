@@ -221,9 +221,9 @@ def _load_voices(settings: ServerSettings, store: ModelStore, cpu: Cpu, progress
 
 
 def _load_wake(settings: ServerSettings) -> WakeEngine:
-    from handlers.wake.openwakeword import OpenWakeWordEngine
+    from handlers.wake.engines import open_engines
 
-    return OpenWakeWordEngine(settings.data_dir / "models" / "wake")
+    return open_engines(settings.data_dir / "models" / "wake")
 
 
 async def _open_household(

@@ -254,6 +254,7 @@ class Tool(Place):
     id: int
     turn: str | None = None
     language: str
+    """Empty where it is not known: then it is Home Assistant's own."""
     call: str
     name: str
     arguments: dict[str, object]

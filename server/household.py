@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Sequence
+from collections import ChainMap
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from handlers.agent.agent import Agent, local_now
 from handlers.agent.caller import names
+from handlers.agent.house.house import House
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.background import Upkeep
 from handlers.agent.memory.index import SearchIndex, open_index
@@ -81,16 +83,17 @@ async def open_household(
         owned.push_async_callback(thinker.close)
         starting = asyncio.create_task(thinker.start())
         owned.push_async_callback(_ended, starting)
-        memories, no_memory = await open_memories(settings, folder / "memory", store, progress, thinker)
+        house = House()
+        memories, no_memory = await open_memories(settings, folder / "memory", store, progress, thinker, house.people)
         if memories is not None:
             owned.push_async_callback(memories.close)
         notices = Notices(synthesizer)
-        bell = Bell(notices, lambda tag: skills.phrases(tag))
+        bell = Bell(notices, lambda tag: skills.phrases(tag), house=house)
         owned.push_async_callback(bell.close)
         schedule = Schedule(folder / "schedule.sqlite", bell.ring, watch=bell.watch)
         owned.push_async_callback(schedule.close)
         skills = await asyncio.to_thread(_load_skills, settings, schedule, memories)
-        notices.on_arrival(schedule.came)
+        tell_of_arrivals(schedule, notices, house)
         await schedule.start()
         sources: list[ToolSource] = [
             skill_tools(skills, local_now),
@@ -100,8 +103,19 @@ async def open_household(
         toolbox = Toolbox(sources, settings.tools, audit)
         owned.push_async_callback(toolbox.close)
         await starting
-        agent = Agent(skills, thinker, toolbox, settings, audit, memories)
+        agent = Agent(skills, thinker, toolbox, settings, audit, memories, house)
         return Household(agent, skills, notices, no_memory, schedule.not_kept, owned.pop_all())
+
+
+def tell_of_arrivals(schedule: Schedule, notices: Notices, house: House) -> None:
+    """Let the schedule know who can be called again: a satellite, or a house, in which any place may be."""
+
+    def house_came() -> None:
+        for place in {entry.owner.satellite for entry in schedule.entries()}:
+            schedule.came(place)
+
+    notices.on_arrival(schedule.came)
+    house.on_arrival(house_came)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -110,10 +124,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 async def open_memories(
-    settings: AgentSettings, folder: Path, store: ModelStore, progress: ModelProgress, thinker: Thinker
+    settings: AgentSettings,
+    folder: Path,
+    store: ModelStore,
+    progress: ModelProgress,
+    thinker: Thinker,
+    people: MutableMapping[str, str] | None = None,
 ) -> tuple[Memories | None, Callable[[], str]]:
-    """The memory, or None; and what tells why there is none, or none with vectors: the server works without."""
-    memory, called = settings.memory, names(settings.access.users)
+    """The memory, or None; and what tells why there is none, or none with vectors: the server works without. `people`
+    is what a house calls people whom the settings do not name, by their ids; it may change."""
+    memory, called = settings.memory, ChainMap(names(settings.access.users), {} if people is None else people)
     if not memory.enabled:
         return None, lambda: "switched off (agent.memory.enabled)"
     embedder: Embedder | None = None

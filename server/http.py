@@ -14,6 +14,8 @@ from handlers import __version__
 from handlers.errors import SettingsError
 from handlers.timeline import Timeline
 from server.engines import Engines
+from server.house_api import Houses, house_route
+from server.house_protocol import PROTOCOL
 from server.memory_api import MemoryApi, answer_in_json
 from server.metrics import Metrics
 
@@ -38,7 +40,11 @@ class Status:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._turns: deque[dict[str, object]] = deque(maxlen=_RECENT_TURNS)
+        self.server_id = ""
+        self.name = ""
+        self.wyoming_port: Callable[[], int] = int
         self.engines: Engines | None = None
+        self.houses: Houses | None = None
         self.connections: Callable[[], int] = int
         self.ready: Callable[[], Awaitable[str]] | None = None
         """A real round trip through the server; answers with what is wrong, or ''."""
@@ -51,9 +57,14 @@ class Status:
     def as_dict(self) -> dict[str, object]:
         return {
             "version": __version__,
+            "id": self.server_id,
+            "name": self.name,
+            "wyoming_port": self.wyoming_port(),
+            "house_protocol": PROTOCOL,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "connections": self.connections(),
             "engines": _engines(self.engines) if self.engines else None,
+            "houses": self.houses.as_list() if self.houses else [],
             "turns": list(self._turns),
         }
 
@@ -75,6 +86,7 @@ class HttpServer:
                 web.get("/metrics", self._exposition),
                 web.get("/api/v1/voice/status", self._voice_status),
                 *MemoryApi(lambda: status.engines.agent.memories if status.engines else None).routes(),
+                house_route(lambda: status.houses),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -201,6 +213,7 @@ _PAGE = """<!doctype html>
       for (const model of agent.models)
         row(engines, ["Answers", model.ready ? model.name : `${model.name}: ${model.problem}`]);
       row(engines, ["Speaks", status.engines.tts.voices.join(", ")]);
+      for (const house of status.houses) row(engines, ["Lends its house", house.name || "Home Assistant"]);
       for (const [what, state] of [["Remembers", agent.memory], ["Keeps timers", agent.schedule]])
         if (state !== "ready") row(engines, [what, state]);
       row(turns, ["asked by", "answered by", "because", "sure", "outcome", "end of speech to first audio"]);

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
+from handlers.agent.caller import Caller
 from handlers.agent.conversations import Conversations
 from handlers.agent.faculties import Faculties
 from handlers.agent.house.house import House
@@ -50,6 +51,7 @@ class Agent:
         self._toolbox = toolbox
         self._now = now
         self._attending = 0
+        self._watchers: list[Callable[[bool], None]] = []
         self._faculties = Faculties(
             settings=settings,
             skills=skills,
@@ -87,18 +89,41 @@ class Agent:
         history = self.conversations.history(request.conversation_id, request.caller)
         return (bool(history) and history[-1].asks) or self._faculties.confirmations.waits(place_of(request))
 
+    def asks(self, request: Request, answer: str) -> bool:
+        """Whether an answer wants one: then whoever gives it listens on, without a wake word."""
+        return answer.rstrip().endswith("?") or self._faculties.confirmations.waits(place_of(request))
+
     @contextlib.contextmanager
     def attending(self) -> Iterator[None]:
         """Somebody is being listened to or answered: the memory's work in the background waits."""
         self._attending += 1
-        if self._attending == 1 and self.memories is not None:
-            self.memories.pause()
+        if self._attending == 1:
+            self._note_attention()
         try:
             yield
         finally:
             self._attending -= 1
-            if self._attending == 0 and self.memories is not None:
-                self.memories.resume()
+            if self._attending == 0:
+                self._note_attention()
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is being listened to or answered."""
+        return self._attending > 0
+
+    def on_attention(self, tell: Callable[[bool], None]) -> None:
+        """Have `tell` called when that begins, and when it ends. It must not wait."""
+        self._watchers.append(tell)
+
+    def own_tools(self, caller: Caller) -> frozenset[str]:
+        """Names of the tools that are the server's own, not lent by a house."""
+        return frozenset(spec.name for spec in self._toolbox.specs(caller))
+
+    def _note_attention(self) -> None:
+        if self.memories is not None:
+            (self.memories.pause if self.busy else self.memories.resume)()
+        for tell in self._watchers:
+            tell(self.busy)
 
     def _lent(self, request: Request) -> Request:
         """With what the house lends to it, and the room where it says that the satellite stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,16 @@ class Turn:
     def asks(self) -> bool:
         """Whether the answer is a question, which is now answered."""
         return self.answer.rstrip().endswith("?")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A question and its answer as a client remembers them."""
+
+    question: str
+    answer: str
+    ours: bool
+    """Whether the answer was the agent's; else the client gave it by itself."""
 
 
 @dataclass
@@ -73,6 +84,21 @@ class Conversations:
         self._by_id.move_to_end(conversation_id)
         while len(self._by_id) > _MAX_CONVERSATIONS:
             self._by_id.popitem(last=False)
+
+    def restore(self, conversation_id: str, earlier: Sequence[Elsewhere], caller: Caller = ANYBODY) -> None:
+        """Add what a client remembers of a conversation and we do not, oldest first: what it answered by itself since
+        our last answer; or all of it, where the server has started anew. Then nobody knows any more whether strangers
+        had written what was answered. What was dropped of a conversation that is known was dropped on purpose."""
+        if not conversation_id or not earlier:
+            return
+        known = self.history(conversation_id, caller)
+        if conversation_id in self._by_id:
+            ours = [number for number, past in enumerate(earlier) if past.ours]
+            earlier = earlier[ours[-1] + 1 :] if ours else earlier
+        turns = _merged(known, [Turn(past.question, past.answer, untrusted=past.ours) for past in earlier])
+        if len(turns) > len(known):
+            self._by_id[conversation_id] = _Conversation(caller, deque(turns, maxlen=self._turns))
+            self._by_id.move_to_end(conversation_id)
 
     def interrupt(self, conversation_id: str) -> None:
         """Keep of the last answer only what was heard: what the satellite reported, else as much as time allowed.
@@ -114,6 +140,21 @@ class Conversations:
         over = time.monotonic() - self._idle_seconds
         while self._by_id and next(iter(self._by_id.values())).last_used < over:
             self._by_id.popitem(last=False)
+
+
+def _merged(known: Sequence[Turn], told: Sequence[Turn]) -> list[Turn]:
+    """Both, each in its order, and what is in both once; what is told behind that is the newest."""
+    merged: list[Turn] = []
+    rest, fresh = list(known), list[Turn]()
+    for turn in told:
+        words = (turn.question, turn.answer)
+        same = next((number for number, other in enumerate(rest) if (other.question, other.answer) == words), None)
+        if same is None:
+            fresh.append(turn)
+        else:
+            merged += [*fresh, *rest[: same + 1]]
+            rest, fresh = rest[same + 1 :], []
+    return [*merged, *rest, *fresh]
 
 
 def _same(one: Caller, other: Caller) -> bool:

@@ -84,15 +84,19 @@ class AgentHandler:
             finally:
                 response.remember(remembered)
         await self._connection.send(HandledStop().event())
-        await self._connection.send(handled_event(text, request.conversation_id, volume))
+        asks = self._agent.asks(request, text)
+        await self._connection.send(handled_event(text, request.conversation_id, volume, asks))
 
 
-def handled_event(text: str, conversation_id: str, volume: Volume) -> Event:
-    """The whole answer as the protocol has it; `volume` is ours, for a satellite that has one."""
+def handled_event(text: str, conversation_id: str, volume: Volume, asks: bool) -> Event:
+    """The whole answer as the protocol has it. `volume` is ours, for a satellite that has one, and so is `listen`: the
+    answer is a question, and the microphone is to open again."""
     event = Handled(text=text, context={"conversation_id": conversation_id}).event()
     wanted = {"change": volume.change, "to": volume.to}
     if any(value is not None for value in wanted.values()):
         event.data["volume"] = {key: value for key, value in wanted.items() if value is not None}
+    if asks:
+        event.data["listen"] = True
     return event
 
 

@@ -145,7 +145,8 @@ class Answer:
         await self._say(AnswerStopped())
         if self._voice is None:
             self._complete()
-        await self._say(Answered(self._given, conversation_id, self._volume))
+        asks = self._agent.asks(self.question, self._given)
+        await self._say(Answered(self._given, conversation_id, self._volume, asks))
         answered.set()
 
     async def _speak(self, voice: VoiceChoice, to_speak: asyncio.Queue[str | None], answered: asyncio.Event) -> None:

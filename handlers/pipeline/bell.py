@@ -10,6 +10,7 @@ from babel.dates import format_time
 from wyoming.event import Event
 from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 
+from handlers.agent.house.house import House
 from handlers.agent.schedule.durations import say_duration
 from handlers.agent.schedule.entry import LATE_SECONDS, Change, Clock, Entry, Heard, Kind
 from handlers.agent.skills.skills import locale_of
@@ -21,21 +22,32 @@ _WAITING = 200
 
 
 class Bell:
-    """Between a `Schedule` and the `Notices`: `ring` and `watch` are what the schedule asks for."""
+    """Between a `Schedule` and the `Notices`: `ring` and `watch` are what the schedule asks for. What belongs to a
+    satellite of Home Assistant's, or to no place that we can call, the house tells."""
 
-    def __init__(self, notices: Notices, phrases: Callable[[str], Phrases], clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        notices: Notices,
+        phrases: Callable[[str], Phrases],
+        clock: Clock | None = None,
+        house: House | None = None,
+    ) -> None:
         """`phrases` are the answers of a language (`Skills.phrases`)."""
         self._notices = notices
         self._phrases = phrases
         self._clock = clock or Clock()
+        self._house = house or House()
         self._events: asyncio.Queue[tuple[str, Event]] = asyncio.Queue(_WAITING)
         self._sending: asyncio.Task[None] | None = None
 
     async def ring(self, entry: Entry) -> Heard:
         """Tell an entry once at its place."""
-        return await self._notices.say(
-            entry.owner.satellite, self.sentence(entry), entry.owner.language, chime=True, about=self._about(entry)
-        )
+        place, sentence, language = entry.owner.satellite, self.sentence(entry), entry.owner.language
+        ours = place in self._notices.connected
+        heard = await self._notices.say(place, sentence, language, chime=True, about=self._about(entry))
+        if heard is not Heard.NOBODY or ours or not await self._house.announce(place, sentence, language):
+            return heard
+        return Heard.HEARD if place else Heard.STOPPED  # what everybody is shown stays: once is enough
 
     def watch(self, entry: Entry, change: Change) -> None:
         """Let the satellite know of its timers, for a light or a screen that shows them."""

@@ -320,8 +320,8 @@ def to_wyoming(event: TurnEvent) -> Event | None:
             return HandledChunk(text).event()
         case AnswerStopped():
             return HandledStop().event()
-        case Answered(text, conversation_id, volume):
-            return handled_event(text, conversation_id, volume)
+        case Answered(text, conversation_id, volume, asks):
+            return handled_event(text, conversation_id, volume, asks)
         case ToolUsed():
             return None  # the protocol has no event for it
         case AudioStarted(audio):

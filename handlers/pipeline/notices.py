@@ -87,6 +87,7 @@ class Notices:
         self._synthesizer = synthesizer
         self._places: dict[str, NoticeHandler] = {}
         self._arrivals: list[Callable[[str], None]] = []
+        self._departures: list[Callable[[str], None]] = []
 
     @property
     def connected(self) -> Sequence[str]:
@@ -96,6 +97,10 @@ class Notices:
     def on_arrival(self, tell: Callable[[str], None]) -> None:
         """Have `tell` called with the name of each satellite that comes. It must not wait."""
         self._arrivals.append(tell)
+
+    def on_departure(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called with the name of each satellite that goes. It must not wait."""
+        self._departures.append(tell)
 
     async def say(
         self, satellite_id: str, text: str, language: str, *, chime: bool = False, about: Event | None = None
@@ -146,6 +151,8 @@ class Notices:
         """It cannot be called on this connection any more."""
         if self._places.get(name) is place:
             del self._places[name]
+            for tell in self._departures:
+                tell(name)
 
     async def _make(self, text: str, language: str, chime: bool, about: Event | None) -> Notice:
         choice = self._voice(language)

@@ -127,6 +127,8 @@ class Answered:
     conversation_id: str
     volume: Volume = SAME_VOLUME
     """The place becomes louder or quieter from the next sound on."""
+    asks: bool = False
+    """It wants an answer: the microphone opens again without a wake word."""
 
 
 @dataclass(frozen=True)

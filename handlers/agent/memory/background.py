@@ -111,13 +111,14 @@ class Upkeep:
         names: Mapping[str, str] | None = None,
         pace: Pace | None = None,
     ) -> None:
-        """names: what people are called, by their ids. It belongs to whoever calls `close`; the parts do not."""
+        """names: what people are called, by their ids; it may change. It belongs to whoever calls `close`; the parts do
+        not."""
         self._journal = journal
         self._index = index
         self._embedder = embedder
         self._model = model
         self._settings = settings
-        self._names = names or {}
+        self._names: Mapping[str, str] = {} if names is None else names
         self._pace = pace or Pace()
         self._workers = Workers("memory-upkeep", 1, 8)
         self._turns: OrderedDict[int, tuple[Tenant, FinishedTurn]] = OrderedDict()

@@ -72,12 +72,12 @@ class Recall:
         settings: RecallSettings,
         called: Mapping[str, str] | None = None,
     ) -> None:
-        """`embedder` None searches by words alone. `called`: people's names by id."""
+        """`embedder` None searches by words alone. `called`: people's names by id; it may change."""
         self._journal = journal
         self._index = index
         self._embedder = embedder
         self._settings = settings
-        self._called = dict(called or {})
+        self._called: Mapping[str, str] = {} if called is None else called
         self._workers = Workers("recall", _THREADS, _WAITING)
         self._down = False
 

@@ -1,0 +1,156 @@
+"""`WS /api/v1/house`: the connections of Home Assistant's integration. The messages are those of `house_protocol`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from handlers import __version__
+from handlers.agent.agent import Agent
+from handlers.errors import RequestError
+from handlers.pipeline.notices import Notices
+from handlers.timeline import Timeline
+from server.house_protocol import (
+    LONGEST_NAME,
+    MOST_BYTES,
+    Busy,
+    Hello,
+    Message,
+    Satellites,
+    SatelliteShape,
+    TimelineMessage,
+    Welcome,
+)
+from server.house_session import GOING_AWAY, REPLACED, HouseSession
+
+_LOGGER = logging.getLogger(__name__)
+
+PATH = "/api/v1/house"
+
+MOST_HOUSES = 8
+"""Home Assistants at the same time: a home has one, its owner a second one to try things."""
+
+_MOST_CONNECTIONS = 2 * MOST_HOUSES
+"""With those that have not said yet who they are."""
+
+_HEARTBEAT_SECONDS = 20.0
+"""A ping as often, so that a Home Assistant that is gone without a word is noticed after half a minute."""
+
+_CLOSE_SECONDS = 4.0
+"""For the farewell of all when the server stops."""
+
+
+class Houses:
+    """All Home Assistants that are connected. One connection for each; of two with one `instance` the newer stays."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        notices: Notices,
+        server_id: str,
+        wyoming_port: int,
+        on_timeline: Callable[[Timeline], None],
+    ) -> None:
+        """`on_timeline` is told of every turn that runs here when it ends."""
+        self._agent = agent
+        self._notices = notices
+        self._server_id = server_id
+        self._wyoming_port = wyoming_port
+        self._on_timeline = on_timeline
+        self._connections: dict[asyncio.Task[object], HouseSession] = {}
+        self._sessions: dict[str, HouseSession] = {}
+        self._closing = False
+        agent.on_attention(lambda busy: self._tell_all(Busy(busy=busy)))
+        notices.on_arrival(lambda _: self._tell_all(Satellites(satellites=self._satellites())))
+        notices.on_departure(lambda _: self._tell_all(Satellites(satellites=self._satellites())))
+
+    def as_list(self) -> list[dict[str, object]]:
+        """For the status."""
+        return [session.as_dict() for session in self._sessions.values()]
+
+    def tell_timeline(self, timeline: Timeline) -> None:
+        """A turn, or the use of one service, has ended, wherever it was asked for."""
+        stages = {name: round(seconds * 1000, 1) for name, seconds in timeline.stages().items()}
+        route, outcome = timeline.route[:LONGEST_NAME], str(timeline.outcome)
+        message = TimelineMessage(service=timeline.service, outcome=outcome, route=route, stages_ms=stages)
+        self._tell_all(message, dispensable=True)
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """One connection, from the upgrade to its end."""
+        socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=MOST_BYTES, compress=False)
+        if not socket.can_prepare(request).ok:
+            return _error(426, "This address is for WebSocket connections of Home Assistant's integration")
+        task = asyncio.current_task()
+        if task is None or self._closing or len(self._connections) >= _MOST_CONNECTIONS:
+            return _error(503, "The server stops" if self._closing else "Too many connections: close some, try again")
+        session = HouseSession(socket, self._agent, self._admit, self._on_timeline)
+        self._connections[task] = session
+        try:
+            await socket.prepare(request)
+            await session.run()
+        except ConnectionError:  # it left before the upgrade: then there is no socket to return
+            return _error(400, "The connection was closed")
+        finally:
+            del self._connections[task]
+            for instance in [key for key, other in self._sessions.items() if other is session]:
+                del self._sessions[instance]
+                _LOGGER.info("A Home Assistant has gone")
+            if request.transport is not None:
+                request.transport.abort()  # what was not taken by now would stay for ever
+        return socket
+
+    async def close(self) -> None:
+        """End all connections, and let in no more."""
+        self._closing = True
+        for session in self._connections.values():
+            session.end(GOING_AWAY, "the server stops")
+        if self._connections:
+            await asyncio.wait(list(self._connections), timeout=_CLOSE_SECONDS)
+
+    def _admit(self, session: HouseSession, hello: Hello) -> Welcome:
+        before = self._sessions.pop(hello.instance, None)
+        if before is not None:
+            before.end(REPLACED, "replaced")
+        elif len(self._sessions) >= MOST_HOUSES:
+            raise RequestError("too-many", f"{MOST_HOUSES} Home Assistants are connected: stop one of them")
+        else:
+            _LOGGER.info("A Home Assistant is connected: version %r", hello.version)
+        self._sessions[hello.instance] = session
+        return Welcome(
+            version=__version__,
+            id=self._server_id,
+            wyoming_port=self._wyoming_port,
+            satellites=self._satellites(),
+            busy=self._agent.busy,
+        )
+
+    def _satellites(self) -> list[SatelliteShape]:
+        named = self._agent.settings.access.satellites
+        return [
+            SatelliteShape(id=name, room=named[name].room[:LONGEST_NAME] if name in named else "")
+            for name in self._notices.connected
+        ]
+
+    def _tell_all(self, message: Message, *, dispensable: bool = False) -> None:
+        for session in list(self._sessions.values()):
+            session.tell(message, dispensable=dispensable)
+
+
+def house_route(houses: Callable[[], Houses | None]) -> web.RouteDef:
+    """`houses` gives them once the engines are loaded, None before."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        open_now = houses()
+        if open_now is None:
+            return _error(503, "The server is loading its engines: try again in a few seconds")
+        return await open_now.serve(request)
+
+    handler: Callable[[web.Request], Awaitable[web.StreamResponse]] = serve
+    return web.get(PATH, handler, allow_head=False)
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"error": text}, status=status)

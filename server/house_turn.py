@@ -1,0 +1,116 @@
+"""One turn of Home Assistant: what was said there, answered by the agent with the tools that were lent for it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable
+from uuid import uuid4
+
+from handlers.agent.agent import Agent
+from handlers.agent.conversations import Elsewhere
+from handlers.agent.handler import check_language
+from handlers.agent.stage import AnswerPart, Filler, Request, Volume
+from handlers.agent.tools.stage import ToolFinished, ToolStarted
+from handlers.errors import MeadowlarkError, RequestError
+from handlers.language import normalize
+from handlers.timeline import Timeline, recorded
+from server.house_lender import HouseLender
+from server.house_protocol import Message, Turn, TurnDelta, TurnEnd, TurnError, TurnTool, TurnToolResult
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class HouseTurn:
+    """Answers one `turn`."""
+
+    def __init__(
+        self,
+        turn: Turn,
+        lender: HouseLender,
+        agent: Agent,
+        tell: Callable[[Message], None],
+        on_timeline: Callable[[Timeline], None],
+    ) -> None:
+        """`lender` is bound to this turn; `tell` sends to Home Assistant."""
+        self._turn = turn
+        self._lender = lender
+        self._agent = agent
+        self._send = tell
+        self._on_timeline = on_timeline
+        self._shown: set[int] = set()  # tools of our own that run, by the identity of their calls
+        self._given = ""
+        self._remembered = ""
+        self.silent = False
+        """Nobody listens any more: nothing is sent for it."""
+
+    def refuse(self, code: str, text: str) -> None:
+        """Answer it with an error."""
+        self._tell(TurnError(id=self._turn.id, code=code, text=text))
+
+    async def run(self) -> None:
+        """From the question to its end. Never raises but for a cancellation."""
+        try:
+            listen = await self._answer()
+        except MeadowlarkError as error:
+            _LOGGER.info("A turn of Home Assistant failed: %s: %s", error.code, error)
+            self.refuse(error.code, str(error))
+        except Exception:
+            _LOGGER.exception("A turn of Home Assistant failed")
+            self.refuse("internal", "Something went wrong inside Meadowlark; its log says what")
+        else:
+            self._tell(TurnEnd(id=self._turn.id, text=self._given, listen=listen))
+
+    async def _answer(self) -> bool:
+        """Whether the answer wants one."""
+        agent, request = self._agent, self._request()
+        earlier = [Elsewhere(past.question, past.answer, past.ours) for past in self._turn.history]
+        agent.conversations.interrupt(request.conversation_id)
+        agent.conversations.restore(request.conversation_id, earlier, request.caller)
+        own_tools = agent.own_tools(request.caller)
+        with agent.attending(), recorded(Timeline(uuid4().hex, service="handle"), self._on_timeline) as timeline:
+            response = agent.respond(request, timeline)
+            try:
+                async with contextlib.aclosing(response.parts()) as parts:
+                    async for part in parts:
+                        self._pass_on(part, own_tools)
+            finally:
+                response.remember(self._remembered)
+        return agent.asks(request, self._given)
+
+    def _request(self) -> Request:
+        turn, settings = self._turn, self._agent.settings
+        text = turn.text.strip()
+        if not text:
+            raise RequestError("no-text", "The text is empty: say or write something")
+        if len(text) > settings.longest_question:
+            raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
+        caller = settings.access.caller(satellite=turn.satellite, user=turn.user, room=turn.room)
+        tag = normalize(turn.language or settings.profile("", caller).language or settings.language)
+        check_language(tag)
+        return Request(text, tag, turn.conversation_id or uuid4().hex, caller, lent=self._lender.lend())
+
+    def _pass_on(self, part: AnswerPart, own_tools: frozenset[str]) -> None:
+        match part:
+            case str():
+                self._remembered += part
+                self._say(part)
+            case Filler(quick):
+                self._say(quick + " ")
+            case ToolStarted(call) if call.name in own_tools:
+                self._shown.add(id(call))
+                name, arguments = call.name, dict(call.arguments)
+                self._tell(TurnTool(id=self._turn.id, call=call.id, name=name, arguments=arguments))
+            case ToolFinished(result) if id(result.call) in self._shown:
+                call_id, text, failed = result.call.id, result.text, result.failed
+                self._tell(TurnToolResult(id=self._turn.id, call=call_id, text=text, failed=failed))
+            case ToolStarted() | ToolFinished() | Volume():
+                pass  # a tool of the house was asked for by itself; a satellite of the house has its own volume
+
+    def _say(self, text: str) -> None:
+        self._given += text
+        self._tell(TurnDelta(id=self._turn.id, text=text))
+
+    def _tell(self, message: Message) -> None:
+        if not self.silent:
+            self._send(message)
