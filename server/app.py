@@ -34,6 +34,7 @@ from server.house_api import Houses
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.settings import ServerSettings, join_address
+from server.tokens import Tokens
 from server.wyoming import WyomingServer
 
 _LOGGER = logging.getLogger(__name__)
@@ -106,12 +107,12 @@ class App:
         _LOGGER.info("Open %s in a browser", self._page_address())
 
     def _make_http(self) -> HttpServer:
-        token = None
+        tokens = None
         if self._settings.lan:
-            token = data_folder.http_token(self._settings.data_dir)
+            tokens = Tokens(self._settings.data_dir, data_folder.http_token(self._settings.data_dir))
             _LOGGER.info("HTTP asks for the token in %s", self._settings.data_dir / "http-token")
         hosts, port = self._settings.http_bind()
-        return HttpServer(hosts, port, self._status, self._metrics, token)
+        return HttpServer(hosts, port, self._status, self._metrics, tokens)
 
     def _make_wyoming(self, engines: Engines) -> WyomingServer:
         settings = self._settings

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from handlers import __version__
 from handlers.agent.agent import Agent
+from handlers.agent.caller import Role
 from handlers.errors import RequestError
 from handlers.pipeline.notices import Notices
 from handlers.timeline import Timeline
+from server.access import access_of
 from server.house_protocol import (
     LONGEST_NAME,
     MOST_BYTES,
@@ -86,7 +88,10 @@ class Houses:
         task = asyncio.current_task()
         if task is None or self._closing or len(self._connections) >= _MOST_CONNECTIONS:
             return _error(503, "The server stops" if self._closing else "Too many connections: close some, try again")
-        session = HouseSession(socket, self._agent, self._admit, self._on_timeline)
+        access = access_of(request)
+        if access.role < Role.USER:
+            return _error(403, f"The token '{access.token}' is a guest's: a house is lent with that of a user")
+        session = HouseSession(socket, self._agent, self._admit, self._on_timeline, access)
         self._connections[task] = session
         try:
             await socket.prepare(request)

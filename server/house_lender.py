@@ -23,6 +23,9 @@ _PERFORM_SECONDS = 30.0
 _TOOL_SECONDS = 30.0
 """A script or a slow cloud device; who waits for it hears a sentence in the meantime."""
 
+_MOST_LANGUAGES = 16
+"""For which the tools are kept ready; a house speaks one or two."""
+
 _ANNOUNCE_SECONDS = 90.0
 """A satellite has to finish what it says, make the speech, and play it."""
 
@@ -43,12 +46,9 @@ class HouseLender:
 
     def update(self, lend: Lend) -> None:
         """What is lent has changed."""
-        toolset = lend.toolset if self._turn is None else self._turn.toolset
-        told = [toolset.instructions if toolset is not None else "", self._turn.instructions if self._turn else ""]
-        tools = [self._tool(shape) for shape in toolset.tools] if toolset is not None else []
         self._lend = lend
         self._names = [plain for name in lend.names if (plain := " ".join(name.split()))]
-        self._lent = Lent(self, tools, "\n\n".join(text.strip() for text in told if text.strip()))
+        self._lent: dict[str, Lent] = {}
 
     @property
     def names(self) -> Sequence[str]:
@@ -67,8 +67,12 @@ class HouseLender:
         """A turn that may use no tools may not act by a sentence either."""
         return self._lend.sentences and (self._turn is None or self._turn.toolset is not None)
 
-    def lend(self) -> Lent:
-        return self._lent
+    def lend(self, language: str) -> Lent:
+        if language not in self._lent:
+            if len(self._lent) >= _MOST_LANGUAGES:
+                self._lent.clear()
+            self._lent[language] = self._made(language)
+        return self._lent[language]
 
     async def recognize(self, request: Request) -> Understood | None:
         text, language, place = request.text, request.language, self._place(request.caller)
@@ -104,7 +108,14 @@ class HouseLender:
             return {"satellite": "", "user": "", "room": ""}
         return {"satellite": caller.satellite, "user": caller.user, "room": caller.room}
 
-    def _tool(self, shape: ToolShape) -> LocalTool:
+    def _made(self, language: str) -> Lent:
+        turn = self._turn
+        toolset = self._lend.toolset if turn is None else turn.toolset
+        told = [toolset.instructions if toolset is not None else "", turn.instructions if turn is not None else ""]
+        tools = [self._tool(shape, language) for shape in toolset.tools] if toolset is not None else []
+        return Lent(self, tools, "\n\n".join(text.strip() for text in told if text.strip()))
+
+    def _tool(self, shape: ToolShape, language: str) -> LocalTool:
         """Not destructive: what is exposed to an assistant in Home Assistant is its owner's choice."""
 
         async def work(arguments: Arguments, caller: Caller) -> str:
@@ -114,7 +125,7 @@ class HouseLender:
                     lambda number: Tool(
                         id=number,
                         turn=self._turn_id,
-                        language=self._turn.language if self._turn is not None else "",
+                        language=language,
                         call=call,
                         name=shape.name,
                         arguments=given,

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from handlers.agent.agent import Agent
 from handlers.errors import RequestError
 from handlers.timeline import Timeline
+from server.access import OWNER, Access
 from server.house_lender import HouseLender
 from server.house_line import HouseLine
 from server.house_protocol import (
@@ -62,8 +63,9 @@ class HouseSession:
         agent: Agent,
         admit: Callable[[HouseSession, Hello], Message],
         on_timeline: Callable[[Timeline], None],
+        access: Access = OWNER,
     ) -> None:
-        """`admit` answers a `hello`; RequestError where there is no place for it."""
+        """`admit` answers a `hello`; RequestError where there is no place for it. Nobody may do more than `access`."""
         self.name = ""
         self.version = ""
         self._began = time.monotonic()
@@ -71,6 +73,7 @@ class HouseSession:
         self._agent = agent
         self._admit = admit
         self._on_timeline = on_timeline
+        self._access = access
         self._line = HouseLine(socket, lambda: self.end(TOO_SLOW, "too slow"))
         self._lender: HouseLender | None = None
         self._lend = Lend(type="lend")
@@ -205,7 +208,7 @@ class HouseSession:
         if message.id in self._turns:
             raise RequestError("bad-message", "turn.id: a turn with this id is under way")
         lender = HouseLender(self._line, self._lend, message)
-        turn = HouseTurn(message, lender, self._agent, self._line.tell, self._on_timeline)
+        turn = HouseTurn(message, lender, self._agent, self._line.tell, self._on_timeline, self._access)
         if len(self._tasks) >= MOST_TURNS:
             turn.refuse("busy", f"{MOST_TURNS} turns run already: wait for the end of one")
             return

@@ -15,6 +15,7 @@ from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.language import normalize
 from handlers.timeline import Timeline, recorded
+from server.access import Access
 from server.house_lender import HouseLender
 from server.house_protocol import Message, Turn, TurnDelta, TurnEnd, TurnError, TurnTool, TurnToolResult
 
@@ -31,13 +32,15 @@ class HouseTurn:
         agent: Agent,
         tell: Callable[[Message], None],
         on_timeline: Callable[[Timeline], None],
+        access: Access,
     ) -> None:
-        """`lender` is bound to this turn; `tell` sends to Home Assistant."""
+        """`lender` is bound to this turn; `tell` sends to Home Assistant, which `access` let in."""
         self._turn = turn
         self._lender = lender
         self._agent = agent
         self._send = tell
         self._on_timeline = on_timeline
+        self._access = access
         self._shown: set[int] = set()  # tools of our own that run, by the identity of their calls
         self._given = ""
         self._remembered = ""
@@ -85,10 +88,16 @@ class HouseTurn:
             raise RequestError("no-text", "The text is empty: say or write something")
         if len(text) > settings.longest_question:
             raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
-        caller = settings.access.caller(satellite=turn.satellite, user=turn.user, room=turn.room)
+        caller = settings.access.caller(
+            satellite=turn.satellite,
+            user=self._access.user or turn.user,
+            room=turn.room,
+            token=self._access.token,
+            token_role=self._access.role,
+        )
         tag = normalize(turn.language or settings.profile("", caller).language or settings.language)
         check_language(tag)
-        return Request(text, tag, turn.conversation_id or uuid4().hex, caller, lent=self._lender.lend())
+        return Request(text, tag, turn.conversation_id or uuid4().hex, caller, lent=self._lender.lend(tag))
 
     def _pass_on(self, part: AnswerPart, own_tools: frozenset[str]) -> None:
         match part:

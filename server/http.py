@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from handlers import __version__
 from handlers.errors import SettingsError
 from handlers.timeline import Timeline
+from server.access import ask_for_token
 from server.engines import Engines
 from server.house_api import Houses, house_route
 from server.house_protocol import PROTOCOL
 from server.memory_api import MemoryApi, answer_in_json
 from server.metrics import Metrics
+from server.tokens import Tokens
 
 _RECENT_TURNS = 20
 """Timelines that the status shows."""
 
 _TURNS = ("pipeline", "handle")
 """Services that answer questions: each is a turn."""
-
-_OPEN_PATHS = frozenset({"/health", "/ready"})
-"""What a container's health check asks without a token."""
 
 _SHUTDOWN_SECONDS = 2.0
 """For requests under way when the server stops."""
@@ -70,14 +67,14 @@ class Status:
 
 
 class HttpServer:
-    """Serves HTTP on some addresses until closed. With a token, all but the health routes ask for it."""
+    """Serves HTTP on some addresses until closed. With `tokens`, all but the health routes ask for one."""
 
-    def __init__(self, hosts: list[str], port: int, status: Status, metrics: Metrics, token: str | None) -> None:
+    def __init__(self, hosts: list[str], port: int, status: Status, metrics: Metrics, tokens: Tokens | None) -> None:
         self._hosts = hosts
         self._port = port
         self._status = status
         self._metrics = metrics
-        app = web.Application(middlewares=[answer_in_json, *([_access(token)] if token else [])])
+        app = web.Application(middlewares=[answer_in_json, *([ask_for_token(tokens)] if tokens is not None else [])])
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -154,23 +151,6 @@ def _engines(engines: Engines) -> dict[str, object]:
             "schedule": engines.household.timers_not_kept or "ready",
         },
     }
-
-
-def _access(token: str) -> Middleware:
-    expected = f"Bearer {token}".encode()
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode()
-        if request.path not in _OPEN_PATHS and not hmac.compare_digest(given, expected):
-            return web.json_response(
-                {"error": "Send 'Authorization: Bearer TOKEN'; the token is in the data folder's http-token"},
-                status=401,
-                headers={"WWW-Authenticate": "Bearer"},
-            )
-        return await handler(request)
-
-    return check
 
 
 _PAGE_HEADERS = {

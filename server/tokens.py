@@ -22,7 +22,7 @@ from handlers.errors import RequestError, SettingsError
 from handlers.locking import InUseError, lock_file
 
 FIRST = "first"
-"""Name of the token that the server makes for itself when it is first asked to be reached from outside."""
+"""Name of the token that the server makes for itself when it is first asked to be reached from outside; an admin's."""
 
 LONGEST_NAME = 64
 MOST_TOKENS = 1000
@@ -57,7 +57,9 @@ class Token:
 class Tokens:
     """The tokens of a data folder. What another process changes is seen with the next request."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, first: str = "") -> None:
+        """`first` is the secret of the server's own token, where it has one."""
+        self._first = Token(FIRST, Role.ADMIN.word, "", "", _digest(first)) if first else None
         self._path = folder / _FILE
         self._lock = folder / _LOCK
         self._stamp: tuple[int, int, int] | None = None
@@ -72,7 +74,7 @@ class Tokens:
         """Whose token this is. Takes the same time whichever it is, and none; SettingsError as `all`."""
         digest = _digest(secret)
         found = None
-        for token in self.all():
+        for token in [*self.all(), *([self._first] if self._first is not None else [])]:
             if hmac.compare_digest(token.sha256, digest):
                 found = token
         return found
@@ -83,7 +85,7 @@ class Tokens:
             raise RequestError("bad-name", f"A token's name has 1 to {LONGEST_NAME} letters, digits or signs")
         secret = secret or secrets.token_urlsafe(32)
         with self._changing() as tokens:
-            if name in tokens:
+            if name in tokens or name == FIRST:
                 raise RequestError(
                     "taken", f"There is a token '{name}' already: revoke it first, or choose another name"
                 )

@@ -130,7 +130,7 @@ class Agent:
         caller = request.caller
         if not caller.room and (room := self.house.room(caller.satellite)):
             caller = replace(caller, room=room)
-        return replace(request, caller=caller, lent=request.lent or self.house.lent)
+        return replace(request, caller=caller, lent=request.lent or self.house.lent(request.language))
 
     async def warm_up(self) -> None:
         """Let every language model read the system prompt, so that the first question waits no longer than others."""

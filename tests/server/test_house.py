@@ -499,7 +499,7 @@ class TestSatellites:
         asking = asyncio.create_task(ask_wyoming(served, "Some light would be nice", satellite_id="kitchen"))
         tool = await home.until("tool")
         assert await asking == "It is bright now."
-        assert (tool["turn"], tool["satellite"], tool["room"], tool["language"]) == (None, "kitchen", "Scullery", "")
+        assert (tool["turn"], tool["satellite"], tool["room"], tool["language"]) == (None, "kitchen", "Scullery", "en")
         assert "There is a lamp in the scullery." in told(model, "system")[0]
 
     async def test_a_house_that_goes_in_the_middle_is_a_failed_tool(

@@ -25,6 +25,7 @@ from server.house_api import Houses
 from server.household import open_memories
 from server.http import HttpServer, Status
 from server.metrics import Metrics
+from server.tokens import Tokens
 from tests.support.house import House, open_house
 from tests.support.house_client import TOOLS, connected
 from tests.support.ollama import SOON, FakeOllama
@@ -43,8 +44,8 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(status: Status, token: str | None = None) -> AsyncIterator[str]:
-    http = HttpServer(["127.0.0.1"], 0, status, Metrics(), token)
+async def serving(status: Status, tokens: Tokens | None = None) -> AsyncIterator[str]:
+    http = HttpServer(["127.0.0.1"], 0, status, Metrics(), tokens)
     await http.start()
     try:
         yield f"http://127.0.0.1:{http.port}/api/v1/house"
@@ -111,13 +112,13 @@ async def test_who_takes_nothing_more_at_all_is_given_up(served: Served, monkeyp
 async def test_the_server_says_goodbye(served: Served) -> None:
     async with connected(served.url, toolset=TOOLS) as home:
         await home.say("What time is it?")
-        lent = served.house.agent.house.lent
+        lent = served.house.agent.house.lent("en")
         assert lent is not None
         closing = asyncio.create_task(served.houses.close())
         assert await home.closed() == 1001
         async with asyncio.timeout(SOON):
             await closing
-        assert served.house.agent.house.lent is None
+        assert served.house.agent.house.lent("en") is None
         with pytest.raises(HouseError):
             await lent.lender.announce("", "Hello", "en")
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
@@ -163,9 +164,9 @@ async def test_a_server_that_is_loading_says_so() -> None:
 
 
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong", 401), ("secret", 503)])
-async def test_a_token_is_asked_for(token: str | None, status: int) -> None:
+async def test_a_token_is_asked_for(tmp_path: Path, token: str | None, status: int) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with serving(Status(), "secret") as url, aiohttp.ClientSession() as session:
+    async with serving(Status(), Tokens(tmp_path, first="secret")) as url, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(url, headers=headers)
     assert refused.value.status == status

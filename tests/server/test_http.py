@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from handlers.errors import SettingsError
 from server.http import HttpServer, Status
 from server.metrics import Metrics
+from server.tokens import Tokens
 from tests.server.test_pipeline import ask
 from tests.support.server import ANSWER_SECONDS, ServerProcess
 from tests.support.speech import Speaker, silence
@@ -55,8 +56,8 @@ async def test_the_page_is_served(server: ServerProcess) -> None:
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
 
 
-async def test_a_token_is_asked_for() -> None:
-    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), token="secret-ä")
+async def test_a_token_is_asked_for(tmp_path: Path) -> None:
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), Tokens(tmp_path, first="secret-ä"))
     await http.start()
     base = f"http://127.0.0.1:{http.port}"
     try:

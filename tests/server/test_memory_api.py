@@ -27,6 +27,7 @@ from server.household import open_memories
 from server.http import HttpServer, Status
 from server.memory_api import MemoryApi, answer_in_json
 from server.metrics import Metrics
+from server.tokens import Tokens
 from tests.support.memories import opened
 from tests.support.ollama import FakeOllama
 from tests.support.server import ANSWER_SECONDS
@@ -495,8 +496,8 @@ async def test_the_page_of_a_stranger_gets_nothing(client: Client) -> None:
     assert (await client.ask("DELETE", f"/{note_id}", headers=ingress)).status == 200
 
 
-async def test_without_a_memory_it_says_so() -> None:
-    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), token="secret")
+async def test_without_a_memory_it_says_so(tmp_path: Path) -> None:
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), Tokens(tmp_path, first="secret"))
     await http.start()
     url = f"http://127.0.0.1:{http.port}{BASE}"
     try:

@@ -36,7 +36,7 @@ class Lender:
         self.hold: asyncio.Event | None = None
         """Recognizing waits for it."""
 
-    def lend(self) -> Lent:
+    def lend(self, language: str) -> Lent:
         return Lent(self, self.tools, self.instructions)
 
     async def recognize(self, request: Request) -> Understood | None:

@@ -45,10 +45,9 @@ class House:
         """What people may name: devices, rooms, each other."""
         return self._lender.names[:_MOST_NAMES] if self._lender is not None else ()
 
-    @property
-    def lent(self) -> Lent | None:
+    def lent(self, language: str) -> Lent | None:
         """What a turn that did not come from Home Assistant may use."""
-        return self._lender.lend() if self._lender is not None else None
+        return self._lender.lend(language) if self._lender is not None else None
 
     def on_arrival(self, tell: Callable[[], None]) -> None:
         """Have `tell` called whenever a house comes. It must not wait."""
@@ -109,14 +108,15 @@ class House:
         return await lender.perform(understood, request)
 
     async def announce(self, satellite: str, text: str, language: str) -> bool:
-        """Say something at one of Home Assistant's own satellites; '' shows it to everybody. Never raises."""
-        if self._lender is None:
-            return False
-        try:
-            return await self._lender.announce(satellite, text, language)
-        except HouseError as error:
-            _LOGGER.warning("Home Assistant could not announce something (%s)", error)
-            return False
+        """Say something at one of Home Assistant's own satellites; '' shows it to everybody. Whether any could. Never
+        raises."""
+        for lender in reversed(self._lenders):  # the satellite may be an older house's
+            try:
+                if await lender.announce(satellite, text, language):
+                    return True
+            except HouseError as error:
+                _LOGGER.warning("Home Assistant could not announce something (%s)", error)
+        return False
 
     @property
     def _lender(self) -> Lender | None:

@@ -71,8 +71,8 @@ class Lender(Protocol):
     def understands_sentences(self) -> bool:
         """Whether it can be asked to recognize sentences."""
 
-    def lend(self) -> Lent:
-        """What it lends to a turn that did not come from it."""
+    def lend(self, language: str) -> Lent:
+        """What it lends to a turn that did not come from it, in which this language is spoken."""
 
     async def recognize(self, request: Request) -> Understood | None:
         """Whether it understands the sentence. Changes nothing."""
