@@ -1,0 +1,1 @@
+"""Makes the folder a package, as Home Assistant's loader wants it."""

@@ -1,0 +1,1 @@
+"""Tests of the Home Assistant integration, in an environment of Home Assistant's."""

@@ -1,0 +1,1 @@
+"""What the integration's tests share."""
