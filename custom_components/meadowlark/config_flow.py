@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self, override
 from urllib.parse import urlsplit
 
-import voluptuous as vol
+import probatio as vol
 from homeassistant.components.assist_pipeline import async_get_pipelines
 from homeassistant.config_entries import (
     SOURCE_ZEROCONF,
@@ -134,7 +134,6 @@ class MeadowlarkConfigFlow(ConfigFlow, domain=DOMAIN):
             description_placeholders={"name": self._name, "host": self._found.host, **problems.placeholders},
         )
 
-    @override
     async def async_step_reauth(self, entry_data: Mapping[str, Any]) -> ConfigFlowResult:
         """The server has refused the token."""
         return await self.async_step_reauth_confirm()
@@ -157,7 +156,6 @@ class MeadowlarkConfigFlow(ConfigFlow, domain=DOMAIN):
             description_placeholders={"name": entry.title, "host": entry.data[CONF_HOST], **problems.placeholders},
         )
 
-    @override
     async def async_step_reconfigure(self, user_input: dict[str, Any] | None = None) -> ConfigFlowResult:
         """Reach the same server at another address. An empty token leaves the one there is."""
         entry = self._get_reconfigure_entry()
@@ -314,7 +312,10 @@ class _Address:
     @property
     def data(self) -> dict[str, str | int]:
         """As an entry keeps it."""
-        return {CONF_HOST: self.host, CONF_PORT: self.port} | ({CONF_TOKEN: self.token} if self.token else {})
+        data: dict[str, str | int] = {CONF_HOST: self.host, CONF_PORT: self.port}
+        if self.token:
+            data[CONF_TOKEN] = self.token
+        return data
 
 
 def split_address(text: str, port: int) -> tuple[str, int]:

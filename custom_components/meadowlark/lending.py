@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import probatio
 from hassil.recognize import RecognizeResult
@@ -24,6 +24,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import floor_registry as fr
 from homeassistant.helpers.json import json_dumps
+from homeassistant.util.event_type import EventType
 from homeassistant.util.ulid import ulid_now
 
 from .const import CONF_LEND_HOUSE, DEFAULT_LLM_APIS, DOMAIN, LOGGER, NAME
@@ -97,7 +98,7 @@ class Lending:
         """Have `changed` called when something of `lend` may be different. Returns what ends it."""
 
         @callback
-        def on_event(_event: Event) -> None:
+        def on_event(_event: Event[Any]) -> None:
             changed()
 
         @callback
@@ -105,19 +106,17 @@ class Lending:
             old, new = data["old_state"], data["new_state"]
             return old is None or new is None or old.name != new.name
 
-        listeners = [
-            self._hass.bus.async_listen(kind, on_event)
-            for kind in (
-                ar.EVENT_AREA_REGISTRY_UPDATED,
-                dr.EVENT_DEVICE_REGISTRY_UPDATED,
-                er.EVENT_ENTITY_REGISTRY_UPDATED,
-                fr.EVENT_FLOOR_REGISTRY_UPDATED,
-                EVENT_COMPONENT_LOADED,  # it may bring tools
-                EVENT_USER_ADDED,
-                EVENT_USER_REMOVED,
-                EVENT_USER_UPDATED,
-            )
+        kinds: list[EventType[Any] | str] = [
+            ar.EVENT_AREA_REGISTRY_UPDATED,
+            dr.EVENT_DEVICE_REGISTRY_UPDATED,
+            er.EVENT_ENTITY_REGISTRY_UPDATED,
+            fr.EVENT_FLOOR_REGISTRY_UPDATED,
+            EVENT_COMPONENT_LOADED,  # it may bring tools
+            EVENT_USER_ADDED,
+            EVENT_USER_REMOVED,
+            EVENT_USER_UPDATED,
         ]
+        listeners = [self._hass.bus.async_listen(kind, on_event) for kind in kinds]
         listeners.append(self._hass.bus.async_listen(EVENT_STATE_CHANGED, on_event, event_filter=renamed))
         listeners.append(async_listen_entity_updates(self._hass, conversation.DOMAIN, changed))
 

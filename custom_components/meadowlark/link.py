@@ -397,8 +397,8 @@ class _Connection:
                 self._take(message, tell)
             except Exception as error:  # one message that fits nobody must not end the link
                 LOGGER.debug("A message of the server could not be taken", exc_info=error)
-        error = self._socket.exception()
-        return str(error) or type(error).__name__ if error else f"closed with {self._socket.close_code}"
+        broken = self._socket.exception()
+        return str(broken) or type(broken).__name__ if broken else f"closed with {self._socket.close_code}"
 
     def end(self) -> None:
         """Have everything fail that still waits for the server, and stop what it has asked for."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypedDict, cast
 
 from homeassistant.components import conversation, stt, tts
 from homeassistant.components.assist_pipeline import (
@@ -49,8 +49,20 @@ _ONE_AT_A_TIME: HassKey[asyncio.Lock] = HassKey(f"{DOMAIN}_pipelines")
 FIRST_WAKE_WORD: Final = "okay_nabu"
 """Home Assistant's own. With none chosen the server would listen to all that it knows."""
 
-type _Settings = dict[str, str | None]
-"""Of a pipeline, by Home Assistant's names."""
+
+class _Settings(TypedDict, total=False):
+    """Of a pipeline, by Home Assistant's names."""
+
+    conversation_engine: str
+    conversation_language: str
+    stt_engine: str | None
+    stt_language: str | None
+    tts_engine: str | None
+    tts_language: str | None
+    tts_voice: str | None
+    wake_word_entity: str | None
+    wake_word_id: str | None
+
 
 _NOTHING: Final[_Settings] = {
     "conversation_engine": conversation.HOME_ASSISTANT_AGENT,
@@ -207,7 +219,7 @@ async def _rename(hass: HomeAssistant, entry: MeadowlarkConfigEntry, old: str, n
             return
         for key in ENGINES.values():
             if getattr(pipeline, key) == old:
-                await async_update_pipeline(hass, pipeline, **{key: new})
+                await async_update_pipeline(hass, pipeline, **cast("_Settings", {key: new}))
 
 
 async def _prefer(hass: HomeAssistant, entry: MeadowlarkConfigEntry, pipeline: Pipeline) -> None:
@@ -223,7 +235,7 @@ async def _prefer(hass: HomeAssistant, entry: MeadowlarkConfigEntry, pipeline: P
 async def _neutralize(hass: HomeAssistant, pipeline: Pipeline) -> None:
     """Leave a pipeline that cannot be deleted to Home Assistant's own agent."""
     language = hass.config.language
-    nothing = {**_NOTHING, "conversation_engine": conversation.HOME_ASSISTANT_AGENT, "conversation_language": language}
+    nothing: _Settings = {**_NOTHING, "conversation_language": language}
     await async_update_pipeline(hass, pipeline, name="Home Assistant", **nothing)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
-import voluptuous as vol
+import probatio as vol
 from homeassistant.components import conversation
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, Platform
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
@@ -78,7 +79,7 @@ _ASK = _BASE.extend(
 def async_setup_services(hass: HomeAssistant) -> None:
     """Register them. Each works with the server that is named, or with the only one."""
 
-    def register(name: str, act: _Act, schema: vol.Schema | vol.All, response: SupportsResponse) -> None:
+    def register(name: str, act: _Act, schema: vol.Schema | vol.All[Any], response: SupportsResponse) -> None:
         async def handle(call: ServiceCall) -> ServiceResponse:
             entry = async_get_config_entry(hass, DOMAIN, call.data.get(ATTR_CONFIG_ENTRY_ID))
             try:

@@ -84,7 +84,7 @@ async def set_up(hass: HomeAssistant) -> AsyncIterator[SetUp]:
         if entry.state is ConfigEntryState.LOADED:
             assert await hass.config_entries.async_unload(entry.entry_id)
     await hass.async_block_till_done()
-    await _until_none(lambda: _our_tasks(), "tasks of the integration are left after its entry was unloaded")
+    await _until_none(_our_tasks, "tasks of the integration are left after its entry was unloaded")
 
 
 def entry_for(
@@ -118,17 +118,17 @@ async def _homeassistant_component(hass: HomeAssistant) -> None:
 
 @pytest.fixture(autouse=True)
 async def _nothing_left() -> AsyncIterator[None]:
-    """After every test, when Home Assistant has ended: no task of ours, no connection. The test kit sees to the rest."""
+    """After every test, when Home Assistant has ended: no task of ours and no connection. The kit looks for more."""
     before = _connections()
     yield
-    await _until_none(lambda: _our_tasks(), "tasks of the integration are left")
+    await _until_none(_our_tasks, "tasks of the integration are left")
     await _until_none(lambda: _connections() - before, "connections are left")
 
 
 async def _until_none(find: Callable[[], set[str]], problem: str) -> None:
     """Wait until nothing is found any more: what was closed is gone one or two turns of the loop later."""
     deadline = asyncio.get_running_loop().time() + END_SECONDS
-    while (found := find()) and asyncio.get_running_loop().time() < deadline:
+    while (found := find()) and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110  -- nothing tells
         await asyncio.sleep(0.01)
     assert not found, f"{problem}: {', '.join(sorted(found))}"
 

@@ -57,6 +57,8 @@ class Model:
     def __enter__(self) -> Model:
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self.scripted.__aenter__(), self.loop).result(SOON)
+        # What the server keeps open for later are connections of this process, and each test looks for such.
+        self.scripted._runner.server._kwargs["keepalive_timeout"] = 0.0
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -64,10 +66,6 @@ class Model:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-
-    def hang_up(self) -> None:
-        """Close the connections that the server keeps for later: they are this process's, too."""
-        self.loop.call_soon_threadsafe(self.scripted._runner.server.pre_shutdown)
 
     def said(self, role: str) -> list[str]:
         """What messages of a role said in the last chat."""
@@ -103,15 +101,14 @@ async def workshop(hass: HomeAssistant) -> Workshop:
 @pytest.fixture
 async def real(
     hass: HomeAssistant, set_up: SetUp, thinking_meadowlark: MeadowlarkServer, workshop: Workshop, model: Model
-) -> AsyncIterator[MockConfigEntry]:
+) -> MockConfigEntry:
     """Home Assistant with the real server, that has its own tools and those of the workshop."""
     model.scripted.forget()
     entry = entry_for(thinking_meadowlark, options={CONF_LLM_HASS_API: ["assist", "workshop"]})
     await set_up(entry)
     assert entry.state is ConfigEntryState.LOADED, entry.reason
     await _until_available(hass, "conversation.meadowlark")
-    yield entry
-    model.hang_up()
+    return entry
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-import voluptuous as vol
+import probatio as vol
 from homeassistant.components.conversation import DOMAIN as CONVERSATION
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import Context, HomeAssistant

@@ -64,12 +64,12 @@ async def wyoming(home: HomeAssistant, server: MeadowlarkServer) -> AsyncIterato
 async def test_a_spoken_question_is_answered_aloud(
     home: HomeAssistant, wyoming: Wyoming, speaker: Speaker, model: ScriptedModel
 ) -> None:
-    model.will_answer("It is wide and blue.")
+    model.will_answer("Music makes people happy.")
     async with assist.run(home, wyoming.pipeline, audio=await speaker.say(QUESTION)) as run:
         await run.finished()
     assert QUESTION.casefold().strip("?") in run.heard.casefold()
-    assert run.answer == "It is wide and blue."
-    assert "wide and blue" in await speaker.understand(await decoded(run.speech.file))
+    assert run.answer == "Music makes people happy."
+    assert "people happy" in await speaker.understand(await decoded(run.speech.file))
     # The microphone stayed open until there was a transcript: the end of speech was found by the server alone.
     assert "stt-vad-end" not in run.types
     assert run.types == ["run-start", "stt-start", "stt-end", "intent-start", "intent-end", *run.types[5:]]
