@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from handlers.audio import BYTES_PER_SECOND, RATE
 from handlers.errors import MissingExtraError, ModelError
-from handlers.wake.stage import Detection, Detector, WakeWord, phrase_of, require_words
+from handlers.wake.folder import model_files, require_present
+from handlers.wake.scoring import FRAME_BYTES, ScoreDetector
+from handlers.wake.stage import Detector, WakeWord, phrase_of, require_words
 
 try:
     import pyopen_wakeword
@@ -18,8 +19,8 @@ except ImportError:
 
 _LOGGER = logging.getLogger(__name__)
 
-_FRAME_SAMPLES = 1280
-"""openWakeWord scores once every 80 ms."""
+_THRESHOLD = 0.5
+"""openWakeWord's models were trained for it."""
 
 _FEATURES = 96
 _FLOAT_BYTES = 4
@@ -29,47 +30,51 @@ _SHARED_MODELS = {"melspectrogram", "embedding_model"}
 
 
 class OpenWakeWordEngine:
-    """The words inside the `pyopen-wakeword` package, plus the wake words among the `*.tflite` files of a folder."""
+    """The words inside the `pyopen-wakeword` package, plus those of a folder: `*.tflite` without a `.json`."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._paths = {path.stem: path for path in _models_in(Path(pyopen_wakeword.__file__).parent / "models")}
-        if folder is not None and folder.is_dir():
-            self._paths |= {path.stem: path for path in _usable(_models_in(folder))}
+        built_in = sorted((Path(pyopen_wakeword.__file__).parent / "models").glob("*.tflite"))
+        self._paths = {path.stem: path for path in _wake_words(built_in)}
+        own = _usable(_wake_words(model_files(folder).alone))
+        self.own = frozenset(path.stem for path in own)
+        """Names of the words that come from the folder."""
+        self._paths |= {path.stem: path for path in own}
         if not self._paths:
             raise ModelError("The package pyopen-wakeword has no wake words in it: install it again")
 
     @property
     def words(self) -> Mapping[str, WakeWord]:
-        return {name: WakeWord(name, phrase_of(name), ("en",)) for name in sorted(self._paths)}
+        return {name: WakeWord(name, phrase_of(name), ("en",), _THRESHOLD) for name in sorted(self._paths)}
+
+    def word(self, name: str) -> WakeWord:
+        require_words([name], self._paths)
+        return self.words[name]
+
+    def scorer(self, names: Mapping[str, str]) -> OpenWakeWordScorer:
+        """Scores of words, `names` from installed to reported ones."""
+        require_words(names, self._paths)
+        require_present(path for name, path in self._paths.items() if name in names and name in self.own)
+        return OpenWakeWordScorer({names[name]: self._paths[name] for name in names})
 
     def detector(self, thresholds: Mapping[str, float], refractory_seconds: float = 2.0) -> Detector:
-        require_words(thresholds, self._paths)
-        return _Detector({name: (self._paths[name], level) for name, level in thresholds.items()}, refractory_seconds)
+        return ScoreDetector([self.scorer({name: name for name in thresholds})], thresholds, refractory_seconds)
 
 
-class _Detector:
-    """One audio stream. The features are computed once and shared by all words."""
+class OpenWakeWordScorer:
+    """One audio stream. The features, nearly all of the work, are computed once and shared by all words."""
 
-    def __init__(self, words: Mapping[str, tuple[Path, float]], refractory_seconds: float) -> None:
+    def __init__(self, paths: Mapping[str, Path]) -> None:
         self._features = pyopen_wakeword.OpenWakeWordFeatures.from_builtin()
-        self._models = {name: pyopen_wakeword.OpenWakeWord.from_model(path) for name, (path, _) in words.items()}
-        self._thresholds = {name: threshold for name, (_, threshold) in words.items()}
-        self._refractory_bytes = int(refractory_seconds * BYTES_PER_SECOND)
-        self._pending = b""
-        self._heard_bytes = 0
-        self._deaf_until: dict[str, int] = {}
-        self._above: set[str] = set()
+        self._models = {name: pyopen_wakeword.OpenWakeWord.from_model(path) for name, path in paths.items()}
         self._start()
 
-    def process(self, pcm: bytes) -> list[Detection]:
-        detections = []
-        self._pending += pcm
-        frame_bytes = _FRAME_SAMPLES * 2
-        while len(self._pending) >= frame_bytes:
-            frame, self._pending = self._pending[:frame_bytes], self._pending[frame_bytes:]
-            self._heard_bytes += frame_bytes
-            detections += self._score(frame)
-        return detections
+    def score(self, frame: bytes) -> Mapping[str, float]:
+        best: dict[str, float] = {}
+        for embeddings in self._features.process_streaming(frame):
+            for name, model in self._models.items():
+                for score in model.process_streaming(embeddings):
+                    best[name] = max(best.get(name, 0.0), float(score))
+        return best
 
     def reset(self) -> None:
         self._features.reset()
@@ -78,36 +83,11 @@ class _Detector:
         self._start()
 
     def _start(self) -> None:
-        self._pending = b""
-        self._heard_bytes = 0
-        self._deaf_until = dict.fromkeys(self._models, 0)
-        self._above = set()
         # A fresh feature extractor first works through 8 s of its own silence; not while somebody speaks.
-        for embeddings in self._features.process_streaming(bytes(_FRAME_SAMPLES * 2)):
-            for model in self._models.values():
-                list(model.process_streaming(embeddings))
-
-    def _score(self, frame: bytes) -> list[Detection]:
-        best: dict[str, float] = {}
-        for embeddings in self._features.process_streaming(frame):
-            for name, model in self._models.items():
-                for score in model.process_streaming(embeddings):
-                    best[name] = max(best.get(name, 0.0), float(score))
-        heard = []
-        for name, score in best.items():
-            if score < self._thresholds[name]:
-                self._above.discard(name)
-                continue
-            # Only a score that rises is a word: it stays high for a second, which may be longer than we are deaf.
-            rises = name not in self._above
-            self._above.add(name)
-            if rises and self._heard_bytes >= self._deaf_until[name]:
-                self._deaf_until[name] = self._heard_bytes + self._refractory_bytes
-                heard.append(Detection(name, score, self._heard_bytes / 2 / RATE))
-        return heard
+        self.score(bytes(FRAME_BYTES))
 
 
-def _usable(paths: list[Path]) -> list[Path]:
+def _usable(paths: Sequence[Path]) -> list[Path]:
     """The files that hold a wake word. TensorFlow Lite answers a damaged one with NULL, which would crash us later."""
     if not paths:
         return []
@@ -117,7 +97,11 @@ def _usable(paths: list[Path]) -> list[Path]:
         if _is_wake_word(lib, path):
             usable.append(path)
         else:
-            _LOGGER.warning("%s is left out: it is damaged or no openWakeWord model; fetch it again", path)
+            _LOGGER.warning(
+                "%s is left out: it is damaged or no openWakeWord model (microWakeWord's need their .json beside "
+                "them); fetch it again",
+                path,
+            )
     return usable
 
 
@@ -142,5 +126,5 @@ def _is_wake_word(lib: ctypes.CDLL, path: Path) -> bool:
         lib.TfLiteModelDelete(model)
 
 
-def _models_in(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*.tflite")) if path.stem not in _SHARED_MODELS]
+def _wake_words(paths: Sequence[Path]) -> list[Path]:
+    return [path for path in paths if path.stem not in _SHARED_MODELS]

@@ -16,11 +16,11 @@ from handlers.settings import Section
 class WakeSettings(Section):
     """Wake words offered by the server."""
 
-    threshold: float = Field(0.5, gt=0, lt=1)
-    """Score from which a wake word counts as heard. openWakeWord's models were trained for 0.5."""
+    threshold: float | None = Field(None, gt=0, lt=1)
+    """Score from which a wake word counts as heard. Unset, it is what was measured to be best for each word."""
 
     thresholds: dict[str, float] = Field(default_factory=dict)
-    """Thresholds of single words, by name, where 0.5 is wrong in your rooms: {okay_nabu: 0.6}."""
+    """Thresholds of single words, by name, where the usual one is wrong in your rooms: {okay_nabu: 0.6}."""
 
     sure_score: float = Field(0.8, ge=0, le=1)
     """Below this score of a satellite, what it sent must begin with the wake phrase, or nobody has called; 0 never
@@ -38,6 +38,8 @@ class WakeWord:
     phrase: str
     """How a person says it."""
     languages: tuple[str, ...]
+    threshold: float = 0.5
+    """Score, 0 to 1, from which it usually counts as heard."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Detection:
     """A wake word was heard."""
 
     name: str
+    """Without the engine's."""
     score: float
     """0 to 1."""
     seconds: float
@@ -61,31 +64,39 @@ class Detector(Protocol):
         """Take the next audio, of any length."""
 
     def reset(self) -> None:
-        """Forget all audio, for a new stream."""
+        """Forget all audio, for a new stream. Some 10 ms."""
 
 
 class WakeEngine(Protocol):
-    """Knows wake words and makes detectors for them."""
+    """Knows wake words and makes detectors for them. A name may say the engine, where there are two: 'micro/alexa'."""
 
     @property
     def words(self) -> Mapping[str, WakeWord]:
-        """All installed words by name."""
+        """All installed words by name, without an engine's."""
+
+    def word(self, name: str) -> WakeWord:
+        """What is meant by a name. Unknown ones: RequestError."""
 
     def detector(self, thresholds: Mapping[str, float], refractory_seconds: float) -> Detector:
         """A detector for these words, each with its threshold. Blocking, some 100 ms. Unknown words: RequestError."""
 
 
+def plain_name(name: str) -> str:
+    """The word without its engine: 'micro/alexa' and 'open/alexa' are both 'alexa'."""
+    return name.rpartition("/")[2]
+
+
 def phrase_of(name: str) -> str:
     """'okay_nabu' is said 'okay nabu'; the suffix of a version as in 'hey_jarvis_v0.1' is not said."""
-    words = [part for part in name.replace("-", "_").split("_") if part]
+    words = [part for part in plain_name(name).replace("-", "_").split("_") if part]
     return " ".join(part for part in words if not (part[:1] == "v" and part[1:2].isdigit()))
 
 
 def require_words(names: Iterable[str], known: Collection[str]) -> None:
     """RequestError for a wake word that is not there; it names the nearest one and all that are."""
     for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        if plain_name(name) not in known:
+            near = difflib.get_close_matches(plain_name(name), known, n=1, cutoff=0.4)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise RequestError(
                 "unknown-wake-word", f"No wake word '{name}': {hint}known are {', '.join(sorted(known))}"
@@ -94,4 +105,5 @@ def require_words(names: Iterable[str], known: Collection[str]) -> None:
 
 def choose_words(engine: WakeEngine, names: Sequence[str], settings: WakeSettings) -> dict[str, float]:
     """Names (all installed words if none are given) with their thresholds."""
-    return {name: settings.thresholds.get(name, settings.threshold) for name in names or list(engine.words)}
+    usual = {name: settings.threshold or engine.word(name).threshold for name in names or list(engine.words)}
+    return {name: settings.thresholds.get(name, threshold) for name, threshold in usual.items()}
