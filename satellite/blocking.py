@@ -15,18 +15,22 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def call(work: Callable[[], T], within: float) -> T:
-    """Run `work` in a thread of its own. Raises TimeoutError after `within` seconds and leaves the thread behind."""
+async def call(work: Callable[[], T], within: float | None, undo: Callable[[T], None] | None = None) -> T:
+    """Run `work` in a thread of its own. Raises TimeoutError after `within` seconds and leaves the thread behind.
+
+    What it then makes although nobody waits any more, such as an open device, is given to `undo`, in a thread too.
+    """
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
     def settle(result: T | None, error: BaseException | None) -> None:
         if outcome.done():
-            return
-        if error is not None:
+            if error is None and undo is not None:
+                _in_background(lambda: undo(result))  # type: ignore[arg-type]  # a T whenever there is no error
+        elif error is not None:
             outcome.set_exception(error)
         else:
-            outcome.set_result(result)  # type: ignore[arg-type]  # a T whenever there is no error
+            outcome.set_result(result)  # type: ignore[arg-type]
 
     def run() -> None:
         result, failure = None, None
@@ -34,12 +38,25 @@ async def call(work: Callable[[], T], within: float) -> T:
             result = work()
         except BaseException as error:  # handed to whoever awaits
             failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is gone, and so is whoever awaited
+        try:
             loop.call_soon_threadsafe(settle, result, failure)
+        except RuntimeError:  # the loop is gone, and so is whoever awaited
+            if failure is None and undo is not None:
+                undo(result)  # type: ignore[arg-type]
 
-    threading.Thread(target=run, daemon=True).start()
-    async with asyncio.timeout(within):
-        return await outcome
+    _in_background(run)
+    try:
+        async with asyncio.timeout(within):
+            return await outcome
+    except (asyncio.CancelledError, TimeoutError):
+        if undo is not None and outcome.done() and not outcome.cancelled() and outcome.exception() is None:
+            result = outcome.result()  # it came in the same moment
+            _in_background(lambda: undo(result))
+        raise
+
+
+def _in_background(work: Callable[[], object]) -> None:
+    threading.Thread(target=work, daemon=True).start()
 
 
 class BlockReader:
@@ -65,7 +82,7 @@ class BlockReader:
         self._error: Exception | None = None
         self._stopped = False
         self._ended = False
-        threading.Thread(target=self._run, daemon=True).start()
+        _in_background(self._run)
 
     async def next(self, within: float | None = None) -> bytes | None:
         """The next block, or None at the end; raises what `read` raised, and TimeoutError after `within` seconds."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from handlers.errors import MeadowlarkError, SettingsError
 from handlers.settings import load_settings
+from satellite.front_end import open_front_end
 from satellite.link import Link
 from satellite.machine import Satellite
 from satellite.notices import NoticeLine
@@ -25,6 +26,9 @@ from satellite.volume import Volume, VolumeSink
 from satellite.wake import open_wake_words
 
 _LOGGER = logging.getLogger(__name__)
+
+NOBODY_ASKED = frozenset({"no-speech", "not-woken", "other-satellite"})
+"""Errors of the server after which the satellite just listens again."""
 
 _FLAGS = ("server", "mic", "speaker", "wake_word", "name", "log_level")
 
@@ -108,12 +112,20 @@ async def _run(settings: SatelliteSettings, *, once: bool) -> None:
 
 async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
     link = Link(settings.server)
-    wake = await open_wake_words(settings.wake_word)
+    front_end = open_front_end(settings.front_end)
+    wake = await open_wake_words(
+        settings.wake_word,
+        folder=settings.wake_folder,
+        refractory_seconds=settings.wake_refractory_seconds,
+        gate=settings.wake_gate,
+    )
     try:
-        source = await open_source(settings.mic)
+        source = await open_source(
+            settings.mic, channel=settings.channel, changed=lambda _: front_end.reset(), patient=not once
+        )
         try:
-            volume = Volume(settings.volume)
-            sink = VolumeSink(await open_sink(settings.speaker), volume)
+            volume = Volume(settings.volume, ducked=settings.ducked)
+            sink = VolumeSink(await open_sink(settings.speaker, tap=front_end.reference), volume)
             try:
 
                 def report(result: TurnResult) -> None:
@@ -124,7 +136,17 @@ async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
                         "Push to talk (--wake-word none) sends all it hears, so it is for one turn: add --once"
                     )
                 notices = NoticeLine(link, sink, settings.name)
-                satellite = Satellite(source, sink, link, wake, settings.name, report, volume=volume, notices=notices)
+                satellite = Satellite(
+                    source,
+                    sink,
+                    link,
+                    wake,
+                    settings.name,
+                    report,
+                    volume=volume,
+                    notices=notices,
+                    front_end=front_end,
+                )
                 await satellite.run(once=once)
             finally:
                 await sink.close()
@@ -137,7 +159,8 @@ async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
 
 def _report(result: TurnResult, *, once: bool, spoken_to_stdout: bool) -> None:
     if not once:
-        _LOGGER.log(logging.WARNING if result.error else logging.INFO, "%s", summary(result))
+        quiet = result.error is None or result.error.code in NOBODY_ASKED
+        _LOGGER.log(logging.INFO if quiet else logging.WARNING, "%s", summary(result))
         return
     if result.transcript or result.answer or result.timeline:
         for line in lines(result):

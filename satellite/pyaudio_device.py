@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import sys
-import tempfile
+import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,8 +15,10 @@ import numpy as np
 
 from handlers.audio import RATE, AudioFormat, Converter
 from handlers.errors import AudioError, MissingExtraError
-from satellite.blocking import BlockReader, call
-from satellite.source import PIECE_SECONDS, Pieces
+from satellite.blocking import call
+from satellite.chatter import Filter
+from satellite.ears import reason
+from satellite.pieces import PIECE_SECONDS, Tap
 
 try:
     import pyaudio
@@ -31,16 +32,10 @@ DEFAULT = "default"
 _OPEN_SECONDS = 10.0
 """Enumerating every ALSA device takes 0.1 s on a desktop and some seconds on a Pi with a slow USB hub."""
 
-_SILENCE_SECONDS = 3.0
-"""A microphone delivers a block every few milliseconds; one that is silent for so long is gone."""
-
 _WRITE_SECONDS = 5.0
 """A speaker takes a piece in the time of its length plus what lies ahead of it, far below a second."""
 
 _CLOSE_SECONDS = 1.0
-
-_BLOCKS_AHEAD = 50
-"""One second of the microphone. What is older when nobody reads is dropped: late audio is worse than none."""
 
 _EXTRA_DRAIN_SECONDS = 0.1
 """PortAudio's output latency leaves out the sound server's own buffer, 50 ms with PulseAudio."""
@@ -51,11 +46,26 @@ _FORMAT_ERRORS = {pyaudio.paInvalidSampleRate, pyaudio.paInvalidChannelCount}
 _MAX_CHANNELS = 32
 """What the converter takes; devices of a sound server claim up to 128 and take any number."""
 
-_BUFFER_SECONDS = 0.032
-"""Per period of the device. Shorter ones run over on a busy machine, longer ones delay the wake word."""
+_CARD_CHANNELS = 16
+"""Whoever claims more is a sound server, which gives every number of channels that it is asked for."""
+
+_INPUT_SECONDS = 0.032
+"""Per period of a microphone. Shorter ones run over on a busy machine, longer ones delay the wake word."""
+
+_OUTPUT_SECONDS = 0.064
+"""The same of a speaker, whose buffer has three: an answer goes on while this process gets no turn for 0.19 s. Its
+first sound and its abort do not wait for the buffer (measured: 10 and 2 ms with any length from 10 to 64 ms)."""
+
+_CARD = re.compile(r" \(hw:\d+,\d+\)$")
+"""ALSA's number of a card, at the end of PortAudio's names. It is another one when a cable was out."""
 
 _SETUP = threading.Lock()
 """PortAudio is one per process, and its opening and closing calls must not run side by side."""
+
+_CHATTER = Filter()
+"""One for the process, as stderr is."""
+
+Choose = Callable[[pyaudio.PyAudio], "_Device"]
 
 T = TypeVar("T")
 
@@ -67,86 +77,111 @@ class _Device:
     rate: int
     channels: int
 
+    @property
+    def card(self) -> str:
+        """The part of its name that stays when it is plugged in elsewhere."""
+        return _CARD.sub("", self.name)
 
-async def open_microphone(wanted: str) -> Microphone:
-    """Open a microphone by name, number or 'default'. Raises AudioError that says what to do."""
-    read, finish, name = await _in_time(lambda: _open_input(wanted), f"The microphone '{wanted}' does not open")
-    return Microphone(name, read, finish)
+
+class Inputs:
+    """Opens one microphone, again and again.
+
+    wanted: its name, a part of its name, its number or 'default'. One that was found keeps its name, not its number.
+    channel: which one is heard, from 1. None is the mean of two and the first of more: arrays of microphones put
+    what their own processing made of the others there, and some have the loudspeaker's sound on another.
+    """
+
+    def __init__(self, wanted: str, channel: int | None = None) -> None:
+        self._finder = _Finder(wanted, capture=True)
+        self._channel = channel
+
+    def open(self) -> Input:
+        """Blocking. Raises AudioError that says what to do."""
+        stream, opened, name = _open_stream(self._finder.find, _input_formats(self._channel), capture=True)
+        channel = self._channel
+        if channel is None and opened.channels > 2:
+            channel = 1
+        return Input(stream, opened, name, None if channel is None else channel - 1)
 
 
-async def open_speaker(wanted: str) -> Speaker:
+class Input:
+    """An open microphone, as `ears.Capture` has it."""
+
+    def __init__(self, stream: pyaudio.Stream, opened: AudioFormat, name: str, channel: int | None) -> None:
+        self.name = name
+        self.latency: float = stream.get_input_latency()
+        self._stream = stream
+        self._converter = Converter(opened, channel=channel)
+        self._frames = int(opened.rate * PIECE_SECONDS)
+
+    def read(self) -> bytes:
+        return self._converter.convert(self._stream.read(self._frames, exception_on_overflow=False))
+
+    def close(self) -> None:
+        _close_stream(self._stream)
+
+
+async def open_speaker(wanted: str, *, tap: Tap | None = None) -> Speaker:
     """Find a speaker by name, number or 'default'; it is opened for each answer. Raises AudioError."""
+    finder = _Finder(wanted, capture=False)
 
     def find() -> _Device:
         with _portaudio() as audio:
-            return _find(audio, wanted, capture=False)
+            return finder.find(audio)
 
-    return Speaker(await _in_time(find, f"The speaker '{wanted}' does not answer"))
-
-
-class Microphone:
-    """A sound card's input as internal audio."""
-
-    is_live = True
-
-    def __init__(self, name: str, read: Callable[[], bytes | None], finish: Callable[[], None]) -> None:
-        self.name = name
-        self._blocks = BlockReader(read, bound=_BLOCKS_AHEAD, lossy=True, finish=finish)
-        self._pieces = Pieces()
-
-    @property
-    def overflows(self) -> int:
-        """Blocks that were dropped because nobody read them in time."""
-        return self._blocks.dropped
-
-    async def read(self) -> bytes:
-        while not (piece := self._pieces.take()):
-            try:
-                block = await self._blocks.next(_SILENCE_SECONDS)
-            except OSError as error:  # TimeoutError is one
-                raise AudioError(
-                    f"The microphone '{self.name}' stopped ({_reason(error)}): check that it is plugged in and that "
-                    "the sound server runs, then start the satellite again"
-                ) from error
-            if block is None:
-                return b""
-            self._pieces.add(block)
-        return piece
-
-    async def close(self) -> None:
-        await self._blocks.stop(_CLOSE_SECONDS)
+    try:
+        device = await call(find, _OPEN_SECONDS)
+    except OSError as error:  # TimeoutError is one
+        raise AudioError(
+            f"The speaker '{wanted}' does not answer ({reason(error)}): check that the sound server runs"
+        ) from error
+    return Speaker(device.name, finder, tap)
 
 
 class Speaker:
-    """A sound card's output. The device is held only while an answer plays."""
+    """A sound card's output. The device is looked for and held only while an answer plays.
 
-    def __init__(self, device: _Device) -> None:
-        self.name = device.name
-        self._device = device
+    One that is gone is an AudioError for that answer; the next answer looks for it again.
+    """
+
+    def __init__(self, name: str, finder: _Finder, tap: Tap | None = None) -> None:
+        self.name = name
+        self._finder = finder
+        self._tap = tap
         self._output: _Output | None = None
+        self._format = AudioFormat()
         self._written = 0.0
-        self._bytes_per_second = 1
+        self._heard_at = 0.0
+        """When the end of what was written is heard."""
 
     @property
     def played(self) -> float:
-        ahead = self._output.latency if self._output is not None else 0.0
+        ahead = max(0.0, self._heard_at - time.monotonic()) if self._output is not None else 0.0
         return max(0.0, self._written - ahead)
 
     async def start(self, audio_format: AudioFormat) -> None:
         await self.abort()
-        self._written = 0.0
-        self._bytes_per_second = audio_format.bytes_per_second
-        self._output = await self._call(lambda: _Output(self._device, audio_format), _OPEN_SECONDS)
+        self._written = self._heard_at = 0.0
+        self._format = audio_format
+        self._output = await self._call(
+            lambda: _Output(self._finder, audio_format), _OPEN_SECONDS, undo=lambda late: late.close()
+        )
 
     async def write(self, pcm: bytes) -> None:
         output = self._output
         if output is None:
             return
-        step = max(1, int(PIECE_SECONDS * self._bytes_per_second))  # small, so that an abort never waits long
-        for start in range(0, len(pcm), step):
+        step = max(1, int(PIECE_SECONDS * self._format.rate)) * self._format.width * self._format.channels
+        for start in range(0, len(pcm), step):  # small, so that an abort never waits long
             piece = pcm[start : start + step]
             await self._call(lambda piece=piece: output.write(piece), _WRITE_SECONDS)  # type: ignore[misc]
-            self._written += len(piece) / self._bytes_per_second
+            # The device takes it at once while there is room, and then plays without a gap until it has run dry.
+            heard_at = max(self._heard_at, time.monotonic())
+            length = len(piece) / self._format.bytes_per_second
+            self._heard_at = heard_at + length
+            self._written += length
+            if self._tap is not None:
+                self._tap(piece, self._format, heard_at)
 
     async def drain(self) -> None:
         output, self._output = self._output, None
@@ -164,12 +199,12 @@ class Speaker:
     async def close(self) -> None:
         await self.abort()
 
-    async def _call(self, work: Callable[[], T], within: float) -> T:
+    async def _call(self, work: Callable[[], T], within: float, undo: Callable[[T], None] | None = None) -> T:
         try:
-            return await call(work, within)
+            return await call(work, within, undo)
         except OSError as error:  # TimeoutError is one
             raise AudioError(
-                f"The speaker '{self.name}' does not play ({_reason(error)}): check that it is plugged in and that "
+                f"The speaker '{self.name}' does not play ({reason(error)}): check that it is plugged in and that "
                 "the sound server runs"
             ) from error
 
@@ -177,14 +212,13 @@ class Speaker:
 class _Output:
     """One open output stream. Blocking; a lock keeps a close from pulling the stream from under a write."""
 
-    def __init__(self, device: _Device, audio_format: AudioFormat) -> None:
+    def __init__(self, finder: _Finder, audio_format: AudioFormat) -> None:
         self._lock = threading.Lock()
-        self._stream, opened = _open_stream(device, audio_format.rate, capture=False)
+        self._stream, opened, _ = _open_stream(finder.find, _output_formats(audio_format.rate), capture=False)
         self._rate = opened.rate
         self._channels = opened.channels
         self._converter = Converter(audio_format, opened.rate)
-        self.latency: float = self._stream.get_output_latency()
-        """Seconds between writing a sample and hearing it."""
+        self._latency: float = self._stream.get_output_latency()
 
     def write(self, pcm: bytes) -> None:
         with self._lock:
@@ -197,7 +231,7 @@ class _Output:
         """
         with self._lock:
             self._put(self._converter.flush())
-            self._put(bytes(2 * int((self.latency + _EXTRA_DRAIN_SECONDS) * self._rate)))
+            self._put(bytes(2 * int((self._latency + _EXTRA_DRAIN_SECONDS) * self._rate)))
         self.close()
 
     def close(self) -> None:
@@ -214,21 +248,43 @@ class _Output:
         self._stream.write(mono)
 
 
-def _open_input(wanted: str) -> tuple[Callable[[], bytes | None], Callable[[], None], str]:
-    with _portaudio() as audio:
-        device = _find(audio, wanted, capture=True)
-    stream, opened = _open_stream(device, RATE, capture=True)
-    converter = Converter(opened)
-    frames = int(opened.rate * PIECE_SECONDS)
+class _Finder:
+    """Looks for one device, again and again. Raises AudioError that names those there are."""
 
-    def read() -> bytes:
-        return converter.convert(stream.read(frames, exception_on_overflow=False))
+    def __init__(self, wanted: str, *, capture: bool) -> None:
+        self._wanted = wanted
+        self._capture = capture
+        self._known: _Device | None = None
 
-    return read, lambda: _close_stream(stream), device.name
+    def find(self, audio: pyaudio.PyAudio) -> _Device:
+        """The device with this number, this name or, where only one has it, this part of a name."""
+        wanted = self._wanted
+        devices = _devices(audio, capture=self._capture)
+        if wanted == DEFAULT:
+            info = audio.get_default_input_device_info() if self._capture else audio.get_default_output_device_info()
+            found = [device for device in devices if device.index == int(info["index"])]
+        elif wanted.isdecimal():
+            found = self._numbered(devices, int(wanted))
+        else:
+            same = [device for device in devices if wanted.lower() in (device.name.lower(), device.card.lower())]
+            found = same[:1] or [device for device in devices if wanted.lower() in device.name.lower()]
+        if len(found) == 1:
+            self._known = found[0]
+            return found[0]
+        kind = "microphone" if self._capture else "speaker"
+        known = ", ".join(f"{device.index} ({device.name})" for device in devices)
+        problem = "Several devices match" if found else "There is no"
+        raise AudioError(f"{problem} {kind} '{wanted}'; choose one of {known}, 'default', or a file that ends in .wav")
+
+    def _numbered(self, devices: list[_Device], index: int) -> list[_Device]:
+        """The number is asked for once: when a cable was out, another device may have it."""
+        if self._known is None:
+            return [device for device in devices if device.index == index]
+        same = [device for device in devices if device.card == self._known.card]
+        return [device for device in same if device.index == self._known.index] or same[:1]
 
 
-def _find(audio: pyaudio.PyAudio, wanted: str, *, capture: bool) -> _Device:
-    """The device with this number, this name or, where only one has it, this part of a name."""
+def _devices(audio: pyaudio.PyAudio, *, capture: bool) -> list[_Device]:
     kind, count_key = ("microphone", "maxInputChannels") if capture else ("speaker", "maxOutputChannels")
     devices = []
     for index in range(audio.get_device_count()):
@@ -238,96 +294,98 @@ def _find(audio: pyaudio.PyAudio, wanted: str, *, capture: bool) -> _Device:
             devices.append(_Device(index, name, rate, min(_MAX_CHANNELS, int(info[count_key]))))
     if not devices:
         raise AudioError(f"No {kind} was found: plug one in, or check that the sound server runs and is yours to use")
-    if wanted == DEFAULT:
-        info = audio.get_default_input_device_info() if capture else audio.get_default_output_device_info()
-        found = [device for device in devices if device.index == int(info["index"])]
-    elif wanted.isdecimal():
-        found = [device for device in devices if device.index == int(wanted)]
-    else:
-        same = [device for device in devices if device.name.lower() == wanted.lower()]
-        found = same[:1] or [device for device in devices if wanted.lower() in device.name.lower()]
-    if len(found) == 1:
-        return found[0]
-    known = ", ".join(f"{device.index} ({device.name})" for device in devices)
-    problem = "Several devices match" if found else "There is no"
-    raise AudioError(f"{problem} {kind} '{wanted}'; choose one of {known}, 'default', or a file that ends in .wav")
+    return devices
 
 
-def _open_stream(device: _Device, rate: int, *, capture: bool) -> tuple[pyaudio.Stream, AudioFormat]:
-    """Open in mono at `rate`, or else in the first format of the device's own that it takes."""
-    formats = dict.fromkeys((r, c) for r in (rate, device.rate) for c in (1, 2, device.channels))
-    failure: OSError | None = None
-    for candidate, channels in formats:
-        with _SETUP, _quiet():
-            audio = pyaudio.PyAudio()
-            try:
-                stream = audio.open(
-                    rate=candidate,
-                    channels=channels,
-                    format=pyaudio.paInt16,
-                    input=capture,
-                    output=not capture,
-                    input_device_index=device.index if capture else None,
-                    output_device_index=None if capture else device.index,
-                    frames_per_buffer=int(candidate * _BUFFER_SECONDS),
-                )
-            except OSError as error:
-                audio.terminate()
-                failure = error
-            else:
-                return stream, AudioFormat(candidate, 2, channels)
-        if failure.errno not in _FORMAT_ERRORS:
-            break
-    raise AudioError(
-        f"The {'microphone' if capture else 'speaker'} '{device.name}' does not open ({_reason(failure)}): "
-        "another program may hold it, or the sound server is gone"
-    ) from failure
+Formats = Callable[[_Device], list[tuple[int, int]]]
+"""Rates and numbers of channels, the best first."""
+
+
+def _input_formats(channel: int | None) -> Formats:
+    def formats(device: _Device) -> list[tuple[int, int]]:
+        if channel is None:
+            counts = [1, 2, device.channels]
+        elif channel > device.channels:
+            raise AudioError(f"The microphone '{device.name}' has no channel {channel}, only 1 to {device.channels}")
+        elif device.channels <= _CARD_CHANNELS:
+            counts = [device.channels]
+        else:
+            counts = [max(2, channel)]
+        return [(rate, count) for rate in dict.fromkeys((RATE, device.rate)) for count in dict.fromkeys(counts)]
+
+    return formats
+
+
+def _output_formats(rate: int) -> Formats:
+    def formats(device: _Device) -> list[tuple[int, int]]:
+        return [(r, c) for r in dict.fromkeys((rate, device.rate)) for c in dict.fromkeys((1, 2, device.channels))]
+
+    return formats
+
+
+def _open_stream(find: Choose, formats: Formats, *, capture: bool) -> tuple[pyaudio.Stream, AudioFormat, str]:
+    """Open in the first format that the device takes; also the format and the device's name."""
+    with _SETUP:
+        audio = _initialize()
+        try:
+            device = find(audio)
+            failure: OSError | None = None
+            for rate, channels in formats(device):
+                try:
+                    stream = audio.open(
+                        rate=rate,
+                        channels=channels,
+                        format=pyaudio.paInt16,
+                        input=capture,
+                        output=not capture,
+                        input_device_index=device.index if capture else None,
+                        output_device_index=None if capture else device.index,
+                        frames_per_buffer=int(rate * (_INPUT_SECONDS if capture else _OUTPUT_SECONDS)),
+                    )
+                except OSError as error:
+                    failure = error
+                    if error.errno not in _FORMAT_ERRORS:
+                        break
+                else:
+                    return stream, AudioFormat(rate, 2, channels), device.name
+            raise AudioError(
+                f"The {'microphone' if capture else 'speaker'} '{device.name}' does not open ({reason(failure)}): "
+                "another program may hold it, or the sound server is gone"
+            ) from failure
+        except BaseException:
+            _terminate(audio)
+            raise
 
 
 def _close_stream(stream: pyaudio.Stream) -> None:
-    with _SETUP, _quiet():
+    with _SETUP:
         try:
             stream.close()
         finally:
-            stream._parent.terminate()
+            _terminate(stream._parent)
 
 
 @contextlib.contextmanager
 def _portaudio() -> Iterator[pyaudio.PyAudio]:
-    with _SETUP, _quiet():
-        audio = pyaudio.PyAudio()
-    try:
-        yield audio
-    finally:
-        with _SETUP:
-            audio.terminate()
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ALSA and JACK write dozens of lines to the process's stderr while devices open; they go to our debug log."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as chatter:
-        kept = os.dup(2)
-        os.dup2(chatter.fileno(), 2)
+    with _SETUP:
+        audio = _initialize()
         try:
-            yield
+            yield audio
         finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            chatter.seek(0)
-            for line in chatter.read().decode("utf-8", "replace").splitlines():
-                _LOGGER.debug("sound library: %s", line)
+            _terminate(audio)
 
 
-async def _in_time(work: Callable[[], T], problem: str) -> T:
+def _initialize() -> pyaudio.PyAudio:
+    _CHATTER.enter()
     try:
-        return await call(work, _OPEN_SECONDS)
-    except OSError as error:  # TimeoutError is one
-        raise AudioError(f"{problem} ({_reason(error)}): check that the sound server runs") from error
+        return pyaudio.PyAudio()
+    except BaseException:
+        _CHATTER.leave()
+        raise
 
 
-def _reason(error: OSError | None) -> str:
-    if isinstance(error, TimeoutError):
-        return "it neither takes nor gives anything"
-    return str(error.strerror or error) if error is not None else "unknown reason"
+def _terminate(audio: pyaudio.PyAudio) -> None:
+    try:
+        audio.terminate()
+    finally:
+        _CHATTER.leave()

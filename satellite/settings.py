@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 from typing import Literal
 
 from pydantic import ConfigDict, Field
 
 from handlers.settings import Section
-from satellite.volume import FULL, LOUDEST
+from satellite.front_end import FrontEndSettings
+from satellite.volume import DUCKED, FULL, LOUDEST
 
 
 class SatelliteSettings(Section):
@@ -20,11 +22,29 @@ class SatelliteSettings(Section):
     mic: str = "default"
     """The microphone: part of a device's name, its number, default, a file that ends in .wav, or - for stdin."""
 
+    channel: int | None = Field(None, ge=1, le=32)
+    """Which channel of a microphone with several is heard; none is one that it offers in mono, or its first."""
+
+    front_end: FrontEndSettings = FrontEndSettings()
+    """What is done to the microphone's sound before anything listens to it."""
+
     speaker: str = "default"
     """The speaker: like the microphone (- is stdout), or none."""
 
     volume: int = Field(FULL, ge=0, le=LOUDEST)
     """How loud it plays after its start, in percent; by voice it is changed for as long as it runs."""
+
+    ducked: int = Field(DUCKED, ge=0, le=FULL)
+    """How much of the volume is left while somebody speaks over it, in percent."""
+
+    wake_folder: Path | None = None
+    """A folder with wake word models of your own: NAME.tflite of openWakeWord, or with NAME.json of microWakeWord."""
+
+    wake_refractory_seconds: float = Field(2.0, ge=0, le=30)
+    """After a wake word the same one is not heard again for so long."""
+
+    wake_gate: bool = True
+    """Look for wake words only while somebody speaks: silence then costs nearly nothing."""
 
     wake_word: list[str] = Field(["okay_nabu"], min_length=1)
     """Wake words, each NAME or NAME:THRESHOLD; none alone is push to talk."""

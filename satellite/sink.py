@@ -11,6 +11,7 @@ from typing import Protocol
 from handlers.audio import AudioFormat, Converter
 from handlers.errors import AudioError
 from satellite.blocking import call
+from satellite.pieces import Tap
 
 STDOUT = "-"
 NONE = "none"
@@ -42,10 +43,11 @@ class Sink(Protocol):
         """Let go of the file or device."""
 
 
-async def open_sink(name: str) -> Sink:
+async def open_sink(name: str, *, tap: Tap | None = None) -> Sink:
     """A WAV file's path, '-' for raw audio on standard output, 'none', a speaker's name or number, or 'default'.
 
-    Raises AudioError, or MissingExtraError when a speaker is wanted and PyAudio is not installed.
+    `tap` is told what a speaker is given. Raises AudioError, or MissingExtraError when a speaker is wanted and PyAudio
+    is not installed.
     """
     if name == NONE:
         return NoSink()
@@ -55,7 +57,7 @@ async def open_sink(name: str) -> Sink:
         return WavSink(Path(name))
     from satellite.pyaudio_device import open_speaker  # the only place that may need PyAudio
 
-    return await open_speaker(name)
+    return await open_speaker(name, tap=tap)
 
 
 class NoSink:

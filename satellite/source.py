@@ -10,14 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from handlers.audio import BYTES_PER_SECOND, Converter, open_wav, wav_format
+from handlers.audio import Converter, open_wav, wav_format
 from handlers.errors import AudioError
 from satellite.blocking import BlockReader, call
-
-PIECE_SECONDS = 0.02
-"""Length of a piece: short enough that nobody waits for it, long enough that events cost little on the wire."""
-
-PIECE_BYTES = int(PIECE_SECONDS * BYTES_PER_SECOND)
+from satellite.ears import Changed, Microphone, ignore
+from satellite.pieces import PIECE_BYTES as PIECE_BYTES
+from satellite.pieces import PIECE_SECONDS as PIECE_SECONDS
+from satellite.pieces import Pieces as Pieces
 
 STDIN = "-"
 
@@ -50,24 +49,31 @@ class Source(Protocol):
         """True for a microphone or a pipe from one; False for a recording, with which the program ends."""
 
     async def read(self) -> bytes:
-        """The next 20 ms (the last piece may be shorter), or b'' at the end. Raises AudioError."""
+        """The next 20 ms (the last piece may be shorter), or b'' at the end. Raises AudioError.
+
+        Of a microphone that is gone there is no end: nothing comes until it is back.
+        """
 
     async def close(self) -> None:
         """Let go of the file or device."""
 
 
-async def open_source(name: str) -> Source:
+async def open_source(
+    name: str, *, channel: int | None = None, changed: Changed = ignore, patient: bool = False
+) -> Source:
     """A WAV file's path, '-' for standard input, a microphone's name or number, or 'default'.
 
-    Raises AudioError, or MissingExtraError when a microphone is wanted and PyAudio is not installed.
+    Of a microphone `channel` (from 1) is heard, None is as `pyaudio_device` chooses; `changed` is told when it is lost
+    and when it is back; one that is not there yet is an error unless `patient`. Raises AudioError, or
+    MissingExtraError when a microphone is wanted and PyAudio is not installed.
     """
     if name == STDIN:
         return Recording("standard input", StandardInput(0).read, is_live=True, speed=_PIPE_SPEED)
     if name.lower().endswith(".wav"):
         return await open_recording(Path(name))
-    from satellite.pyaudio_device import open_microphone  # the only place that may need PyAudio
+    from satellite.pyaudio_device import Inputs  # the only place that may need PyAudio
 
-    return await open_microphone(name)
+    return await Microphone.open(name, Inputs(name, channel).open, changed=changed, patient=patient)
 
 
 async def open_recording(path: Path) -> Recording:
@@ -115,28 +121,6 @@ class Recording:
             self._start = now
         self._given += 1
         await asyncio.sleep(max(0.0, self._start + self._given * self._piece_seconds - now))
-
-
-class Pieces:
-    """Cuts audio of any lengths into pieces of 20 ms."""
-
-    def __init__(self) -> None:
-        self._pending = bytearray()
-
-    def add(self, pcm: bytes) -> None:
-        self._pending += pcm
-
-    def take(self) -> bytes:
-        """A whole piece, or b'' when there is none yet."""
-        if len(self._pending) < PIECE_BYTES:
-            return b""
-        return self.rest(PIECE_BYTES)
-
-    def rest(self, size: int | None = None) -> bytes:
-        """All that is left, or its first `size` bytes."""
-        piece = bytes(self._pending[:size])
-        del self._pending[:size]
-        return piece
 
 
 class WavBlocks:

@@ -51,6 +51,10 @@ class TurnRequest:
     conversation_id: str | None = None
     """The conversation that this turn goes on with."""
     wake_word: str | None = None
+    score: float = 0.0
+    """How surely the wake word was heard, 0 to 1."""
+    snr: float = 0.0
+    """How far it stood out of the room, in dB."""
 
 
 @dataclass
@@ -69,6 +73,10 @@ class TurnResult:
     arrivals: dict[str, float] = field(default_factory=dict)
     """Seconds from the request to the first `transcript`, `text` and `audio` of the answer; `sent` is the last audio
     that went up."""
+    listen: bool = False
+    """The answer is a question."""
+    interrupted: bool = False
+    """Somebody called before the answer was over."""
     error: MeadowlarkError | None = None
 
 
@@ -97,7 +105,8 @@ class Turn:
         self._heard_enough = False
         self._format: AudioFormat | None = None
         self._asked = 0.0
-        self._result = TurnResult(conversation_id=request.conversation_id)
+        self.result = TurnResult(conversation_id=request.conversation_id)
+        """What came of it so far."""
 
     @property
     def has_heard_enough(self) -> bool:
@@ -119,7 +128,7 @@ class Turn:
 
     async def run(self) -> TurnResult:
         """Have the turn. What goes wrong is in the result; cancelling ends it here and on the server."""
-        result = self._result
+        result = self.result
         finished = False
         try:
             async with asyncio.timeout(self._turn_seconds) as deadline, self._link.open() as client:
@@ -152,7 +161,9 @@ class Turn:
                     await tell(client, Played().event())
                     return
             raise LinkLostError("The server closed the connection in the middle of the turn")
-        except asyncio.CancelledError:  # interrupted: the conversation is to keep what was heard
+        except asyncio.CancelledError:  # silence first; then the conversation is to keep what was heard
+            self.result.interrupted = True
+            await self._sink.abort()
             await tell(client, Event("played", {"seconds": round(self._sink.played, 3)}))
             raise
         finally:
@@ -165,6 +176,8 @@ class Turn:
         ).event()
         context = {"satellite_id": self._request.satellite_id, "conversation_id": self._request.conversation_id}
         event.data["context"] = {key: value for key, value in context.items() if value is not None}
+        if self._request.wake_word is not None:
+            event.data["wake"] = {"score": round(self._request.score, 3), "snr": round(self._request.snr, 1)}
         return event
 
     async def _send_audio(self, client: WyomingClient) -> None:
@@ -174,14 +187,14 @@ class Turn:
             if self._heard_enough:
                 return
             await client.send(AudioChunk(rate=RATE, width=WIDTH, channels=1, audio=piece).event())
-            self._result.arrivals["sent"] = self._since_asked()
-            self._result.sent_seconds += len(piece) / BYTES_PER_SECOND
+            self.result.arrivals["sent"] = self._since_asked()
+            self.result.sent_seconds += len(piece) / BYTES_PER_SECOND
         if not self._heard_enough:
             await client.send(AudioStop().event())
 
     async def _take(self, event: Event) -> bool:
         """Take one event of the server; True after the last one."""
-        result = self._result
+        result = self.result
         if VoiceStopped.is_type(event.type):
             self._heard_enough = True
         elif Transcript.is_type(event.type):
@@ -197,6 +210,7 @@ class Turn:
             context = event.data.get("context")
             if isinstance(context, dict) and isinstance(context.get("conversation_id"), str):
                 result.conversation_id = context["conversation_id"]
+            result.listen = event.data.get("listen") is True
             if self._volume is not None:
                 self._volume.follow(event.data.get("volume"))
         elif Error.is_type(event.type):
@@ -220,11 +234,11 @@ class Turn:
             if self._format is None:
                 raise ProtocolError("The server sent audio before it stated the format")
             self._arrived("audio")
-            self._result.audio_seconds += len(event.payload) / self._format.bytes_per_second
+            self.result.audio_seconds += len(event.payload) / self._format.bytes_per_second
             await self._sink.write(event.payload)
 
     def _arrived(self, what: str) -> None:
-        self._result.arrivals.setdefault(what, self._since_asked())
+        self.result.arrivals.setdefault(what, self._since_asked())
 
     def _since_asked(self) -> float:
         return asyncio.get_running_loop().time() - self._asked
@@ -232,7 +246,7 @@ class Turn:
     def _keep_timeline(self, event: Event) -> None:
         timeline = event.data.get("timeline")
         if isinstance(timeline, dict):
-            self._result.timeline = timeline
+            self.result.timeline = timeline
 
 
 async def tell(client: WyomingClient, event: Event) -> None:

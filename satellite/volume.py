@@ -14,20 +14,34 @@ FULL = 100
 LOUDEST = 150
 """Percent. More would cut off most of a voice's peaks."""
 
+DUCKED = 30
+"""Percent of the volume while somebody speaks over an answer: 21 dB less, which is heard as being listened to."""
+
 _RAMP_SECONDS = 0.01
 """From silence to full volume it takes so long, so that a change does not click."""
 
 
 class Volume:
-    """The volume in percent, kept while the satellite runs."""
+    """The volume in percent, kept while the satellite runs, and how much of it is left while somebody speaks."""
 
-    def __init__(self, percent: int = FULL) -> None:
+    def __init__(self, percent: int = FULL, *, ducked: int = DUCKED) -> None:
         self.percent = _within(percent)
+        self.is_ducked = False
+        self._ducked = max(0, min(FULL, ducked))
 
     @property
     def gain(self) -> float:
         """Factor of the samples. Quadratic, because that is about how loudness is felt: 50 % is 12 dB less."""
-        return (self.percent / FULL) ** 2
+        left = self._ducked if self.is_ducked else FULL
+        return (self.percent * left / FULL**2) ** 2
+
+    def duck(self) -> None:
+        """Play more quietly from the next audio on, until `unduck`."""
+        self.is_ducked = True
+
+    def unduck(self) -> None:
+        """Play as loudly as before."""
+        self.is_ducked = False
 
     def follow(self, wanted: object) -> None:
         """Do what the server's `handled` says: `{"change": 10}` or `{"to": 30}`. Anything else is left alone."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from handlers.audio import BYTES_PER_SECOND, to_float
-from handlers.errors import SettingsError
-from handlers.wake.stage import Detector, WakeSettings, WakeWord, phrase_of
+from handlers.errors import RequestError, SettingsError
+from handlers.wake.engines import OPEN, WakeEngines, open_engines
+from handlers.wake.gate import Gate, open_voice
+from handlers.wake.stage import Detector, WakeSettings
 from handlers.workers import Workers
 
 NONE = "none"
@@ -42,6 +45,15 @@ _STEP_BYTES = int(_STEP_SECONDS * BYTES_PER_SECOND)
 _FRAME_BYTES = int(0.08 * BYTES_PER_SECOND)
 """The engine scores every 80 ms, so the worker is called no more often."""
 
+_NOISE_SHARE = 0.1
+"""The quietest tenth of the memory is taken for the room's noise: there are gaps even in fluent speech."""
+
+_SPEECH_SHARE = 0.3
+"""The loudest part of the memory, 0.45 s, is taken for the word: the shortest one takes so long."""
+
+_SNR_LIMIT = 60.0
+"""Beyond it, digital silence would make any difference look large."""
+
 
 @dataclass(frozen=True)
 class Wake:
@@ -52,15 +64,18 @@ class Wake:
     score: float = 0.0
     memory: bytes = b""
     """The last sound up to this moment, with the wake word in it."""
+    snr: float = 0.0
+    """How far the word stands out of the room, in dB, estimated from the memory."""
 
 
 class WakeListener:
-    """Hears wake words in pieces of internal audio."""
+    """Hears wake words in pieces of internal audio. A `gate` keeps from the detector what cannot be one."""
 
-    def __init__(self, detector: Detector, phrases: Sequence[str]) -> None:
+    def __init__(self, detector: Detector, phrases: Sequence[str], gate: Gate | None = None) -> None:
         self.phrases = phrases
         """How the words are said, for messages."""
         self._detector = detector
+        self._gate = gate
         self._workers = Workers("wake", threads=1)
         self._memory = PreRoll(_MEMORY_SECONDS)
         self._frame = bytearray()
@@ -68,7 +83,7 @@ class WakeListener:
     async def hear(self, piece: bytes) -> Wake | None:
         """Take the next audio; the answer is a wake-up when a word was heard."""
         self._memory.add(piece)
-        self._frame += piece
+        self._frame += piece if self._gate is None else self._gate.admit(piece)
         if len(self._frame) < _FRAME_BYTES:
             return None
         frame = bytes(self._frame)
@@ -77,12 +92,15 @@ class WakeListener:
         if not heard:
             return None
         best = max(heard, key=lambda detection: detection.score)
-        return Wake(best.name, best.score, self._memory.audio())
+        memory = self._memory.audio()
+        return Wake(best.name, best.score, memory, signal_to_noise(memory))
 
     async def reset(self) -> None:
         """Forget everything heard, before listening again."""
         self._memory.clear()
         self._frame.clear()
+        if self._gate is not None:
+            self._gate.reset()
         await self._workers.run(self._detector.reset)
 
     async def close(self) -> None:
@@ -151,47 +169,88 @@ def since_wake_word(heard: bytes) -> bytes:
     return heard[earliest * _STEP_BYTES :]
 
 
-async def open_wake_words(wanted: Sequence[str]) -> WakeListener | None:
+def signal_to_noise(memory: bytes) -> float:
+    """How many dB the word in a memory stands out of the room's noise: its loudest steps against its quietest ones."""
+    steps = len(memory) // _STEP_BYTES
+    if not steps:
+        return 0.0
+    power = np.sort(np.mean(to_float(memory[: steps * _STEP_BYTES]).reshape(steps, -1).astype(np.float64) ** 2, axis=1))
+    noise = float(np.mean(power[: max(1, round(_NOISE_SHARE * steps))]))
+    loud = float(np.mean(power[-max(1, round(_SPEECH_SHARE * steps)) :]))
+    if loud <= noise:
+        return 0.0
+    ratio = (loud - noise) / max(noise, loud * 10 ** (-_SNR_LIMIT / 10))
+    return float(np.clip(10 * np.log10(ratio), -_SNR_LIMIT, _SNR_LIMIT))
+
+
+async def open_wake_words(
+    wanted: Sequence[str],
+    *,
+    folder: Path | None = None,
+    refractory_seconds: float = _DEFAULTS.refractory_seconds,
+    gate: bool = True,
+) -> WakeListener | None:
     """A listener for NAME or NAME:THRESHOLD each, or None for push to talk ('none').
 
-    Raises SettingsError for a word or threshold that cannot be, MissingExtraError without the engine's package.
+    `folder` has models of one's own. Raises SettingsError for a word or threshold that cannot be, MissingExtraError
+    without an engine's package.
     """
     if NONE in (word.strip().lower() for word in wanted):
         if len(wanted) > 1:
             raise SettingsError("The wake word 'none' means push to talk: leave out the other wake words")
         return None
-    from handlers.wake.openwakeword import OpenWakeWordEngine  # imports the engine's package
-
     workers = Workers("wake-loading", threads=1)
     try:
-        engine = await workers.run(OpenWakeWordEngine)
-        thresholds = choose(wanted, engine.words)
-        detector = await workers.run(lambda: engine.detector(thresholds, _DEFAULTS.refractory_seconds))
+        engine = await workers.run(lambda: _open(folder))
+        thresholds = choose(wanted, engine)
+        detector = await workers.run(lambda: engine.detector(thresholds, refractory_seconds))
+        opened = await workers.run(lambda: _gate_for(thresholds, engine)) if gate else None
     finally:
         await workers.close()
-    return WakeListener(detector, [phrase_of(name) for name in thresholds])
+    return WakeListener(detector, [engine.word(name).phrase for name in thresholds], opened)
 
 
-def choose(wanted: Sequence[str], words: Mapping[str, WakeWord]) -> dict[str, float]:
-    """Installed names with their thresholds. A word may be written as it is said: 'okay nabu' for 'okay_nabu'."""
+def _open(folder: Path | None) -> WakeEngines:
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(f"The folder {folder} for wake words is not there")
+    return open_engines(folder)
+
+
+def _gate_for(names: Iterable[str], engine: WakeEngines) -> Gate:
+    """Silero costs a twentieth of openWakeWord, but twice as much as microWakeWord: before that it saves nothing."""
+    dear = any(engine.engine_of(name) == OPEN for name in names)
+    return Gate(open_voice() if dear else None)
+
+
+def choose(wanted: Sequence[str], engine: WakeEngines) -> dict[str, float]:
+    """Installed names with their thresholds. A word may be written as it is said: 'okay nabu' for 'okay_nabu'.
+
+    'micro/okay_nabu' and 'open/okay_nabu' are the same word by one engine.
+    """
+    words = engine.words
     by_phrase = {_plain(name): name for name in words} | {_plain(word.phrase): word.name for word in words.values()}
     thresholds: dict[str, float] = {}
     for entry in wanted:
-        name, _, threshold = entry.partition(":")
-        if _plain(name) not in by_phrase:
-            near = difflib.get_close_matches(_plain(name), by_phrase, n=1, cutoff=0.4)
+        given, _, threshold = entry.partition(":")
+        prefix, slash, said = given.rpartition("/")
+        if _plain(said) not in by_phrase:
+            near = difflib.get_close_matches(_plain(said), by_phrase, n=1, cutoff=0.4)
             hint = f"did you mean '{near[0]}'? " if near else ""
             known = ", ".join(sorted(word.phrase for word in words.values()))
-            raise SettingsError(f"There is no wake word '{name}': {hint}known are {known}, and none for push to talk")
-        thresholds[by_phrase[_plain(name)]] = _threshold(entry, threshold)
+            raise SettingsError(f"There is no wake word '{given}': {hint}known are {known}, and none for push to talk")
+        name = prefix.strip().lower() + slash + by_phrase[_plain(said)]
+        try:
+            thresholds[name] = _threshold(entry, threshold, engine.word(name).threshold)
+        except RequestError as error:
+            raise SettingsError(str(error)) from None
     if not thresholds:
         raise SettingsError("No wake word is set: name one, or 'none' for push to talk")
     return thresholds
 
 
-def _threshold(entry: str, text: str) -> float:
+def _threshold(entry: str, text: str, usual: float) -> float:
     try:
-        value = float(text) if text else _DEFAULTS.threshold
+        value = float(text) if text else usual
     except ValueError:
         value = -1.0
     if not 0 < value < 1:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-import pytest
 import probatio as vol
+import pytest
 from homeassistant.components.conversation import DOMAIN as CONVERSATION
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import Context, HomeAssistant

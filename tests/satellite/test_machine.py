@@ -7,11 +7,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event
+from wyoming.handle import Handled
+from wyoming.vad import VoiceStopped
 
+from handlers.audio import AudioFormat
 from handlers.errors import AudioError, EngineError, MeadowlarkError
 from satellite.link import Link, LinkLostError
-from satellite.machine import Satellite
-from satellite.sink import NoSink, WavSink
+from satellite.machine import MOST_QUESTIONS, Satellite
+from satellite.sink import NoSink, Sink, WavSink
 from satellite.source import Recording, Source, StandardInput, open_recording
 from satellite.turn import TurnResult
 from satellite.wake import open_wake_words
@@ -163,3 +168,130 @@ async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_
     assert isinstance(broken.error, MeadowlarkError)
     assert result.answer == ANSWER
     assert (tmp_path / "a.wav").stat().st_size > 10_000
+
+
+class Loudspeaker:
+    """Takes audio as fast as it sounds, and remembers when it was silenced."""
+
+    def __init__(self) -> None:
+        self.played = 0.0
+        self.aborted = 0
+        self._bytes_per_second = 1
+
+    async def start(self, audio_format: AudioFormat) -> None:
+        self.played = 0.0
+        self._bytes_per_second = audio_format.bytes_per_second
+
+    async def write(self, pcm: bytes) -> None:
+        seconds = len(pcm) / self._bytes_per_second
+        await asyncio.sleep(seconds)
+        self.played += seconds
+
+    async def drain(self) -> None:
+        """Nothing waits."""
+
+    async def abort(self) -> None:
+        self.aborted += 1
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@contextlib.asynccontextmanager
+async def living(microphone: Microphone, peer: Peer, sink: Sink) -> AsyncIterator[asyncio.Queue[TurnResult]]:
+    """A satellite with a live microphone, and what comes of its turns."""
+    results: asyncio.Queue[TurnResult] = asyncio.Queue()
+    wake = await open_wake_words(["okay_nabu"])
+    assert wake is not None
+    satellite = Satellite(microphone.source, sink, Link(peer.uri), wake, "kitchen", results.put_nowait)
+    running = asyncio.create_task(satellite.run(once=False))
+    try:
+        async with asyncio.timeout(60):
+            yield results
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await wake.close()
+
+
+async def speak(microphone: Microphone, pcm: bytes) -> None:
+    """Into the microphone, as fast as it is said; a pipe holds two seconds."""
+    step = 3200
+    for start in range(0, len(pcm), step):
+        microphone.say(pcm[start : start + step])
+        await asyncio.sleep(step / 32_000)
+
+
+async def test_the_wake_word_interrupts_an_answer_and_the_conversation_goes_on(
+    serve: Serve, speaker: Speaker, microphone: Microphone
+) -> None:
+    played: asyncio.Queue[Event | None] = asyncio.Queue()
+
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.5)
+        if not connection.received:
+            return
+        await connection.send(VoiceStopped().event(), Handled(text="Well.", context={"conversation_id": "c1"}).event())
+        await connection.send(AudioStart(rate=16000, width=2, channels=1).event())
+        for _ in range(30):  # half a minute, a second at a time
+            await connection.send(AudioChunk(rate=16000, width=2, channels=1, audio=silence(1.0)).event())
+        await connection.receive_until("played")
+        played.put_nowait(connection.received[-1])
+
+    peer, sink = await serve(script), Loudspeaker()
+    called = speaker.say("Okay Nabu.") + silence(0.3) + speaker.say("Tell me a story.") + silence(1.5)
+    async with living(microphone, peer, sink) as results:
+        await speak(microphone, silence(0.3) + called)
+        await speak(microphone, silence(0.3) + called)
+        result = await results.get()
+        told = await played.get()
+    assert result.interrupted
+    assert result.error is None
+    assert told is not None
+    assert 0 < told.data["seconds"] < 10  # of thirty
+    assert sink.aborted >= 1
+    first, second = peer.turns[:2]
+    assert second.request.data["context"] == {"satellite_id": "kitchen", "conversation_id": "c1"}
+    assert first.request.data["wake"]["score"] >= 0.5
+
+
+async def test_after_a_question_of_the_assistant_the_microphone_opens_again(
+    serve: Serve, speaker: Speaker, microphone: Microphone
+) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.5)
+        if not connection.received:
+            return
+        first = "wake_word_name" in connection.request.data
+        handled = Handled(text="Which one?" if first else "Done.", context={"conversation_id": "c1"}).event()
+        handled.data["listen"] = first
+        await connection.send(VoiceStopped().event(), handled, AudioStop().event())
+
+    peer = await serve(script)
+    async with living(microphone, peer, NoSink()) as results:
+        await speak(microphone, silence(0.3) + speaker.say("Okay Nabu.") + silence(0.3) + speaker.say("Lamp on."))
+        await speak(microphone, silence(1.0) + speaker.say("The one in the hall."))
+        answers = [(await results.get()).answer, (await results.get()).answer]
+    assert answers == ["Which one?", "Done."]
+    assert "wake" not in peer.turns[1].request.data
+    assert peer.turns[1].request.data["context"]["conversation_id"] == "c1"
+
+
+async def test_an_assistant_that_asks_for_ever_is_not_listened_to_for_ever(
+    serve: Serve, speaker: Speaker, microphone: Microphone
+) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.1)
+        if connection.received:
+            handled = Handled(text="And then?", context={"conversation_id": "c1"}).event()
+            handled.data["listen"] = True
+            await connection.send(VoiceStopped().event(), handled, AudioStop().event())
+
+    peer = await serve(script)
+    async with living(microphone, peer, NoSink()) as results:
+        await speak(microphone, silence(0.3) + speaker.say("Okay Nabu.") + silence(4.0))
+        await speak(microphone, speaker.say("Okay Nabu.") + silence(2.5))
+        asked = [await results.get() for _ in range(MOST_QUESTIONS + 2)]
+    assert [result.error for result in asked] == [None] * (MOST_QUESTIONS + 2)
+    called = ["wake_word_name" in turn.request.data for turn in peer.turns]
+    assert called[: MOST_QUESTIONS + 2] == [True, *[False] * MOST_QUESTIONS, True]

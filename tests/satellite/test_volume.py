@@ -99,6 +99,30 @@ async def test_more_than_full_is_louder_and_cut_off_where_there_is_no_more() -> 
     assert (np.sign(loud) == np.sign(np.frombuffer(tone(1.0), dtype="<i2"))).all()  # nothing turns over
 
 
+async def test_while_ducked_it_plays_more_quietly_and_then_as_before() -> None:
+    ear, volume = Ear(), Volume(80, ducked=50)
+    sink = VolumeSink(ear, volume)
+    await sink.start(VOICE)
+    loudest = []
+    for change in (None, volume.duck, volume.duck, volume.unduck):
+        if change is not None:
+            change()
+        ear.pcm = b""
+        await sink.write(tone(0.8))
+        loudest.append(int(np.abs(ear.samples[VOICE.rate // 10 :]).max()))  # behind the ramp
+    assert loudest == pytest.approx([0.8 * 32767 * gain for gain in (0.64, 0.16, 0.16, 0.64)], rel=0.01)
+    assert volume.percent == 80
+
+
+async def test_a_change_by_voice_holds_when_it_is_ducked_no_longer() -> None:
+    volume = Volume(50, ducked=0)
+    volume.duck()
+    volume.follow({"change": 50})
+    assert volume.gain == 0.0
+    volume.unduck()
+    assert volume.gain == 1.0
+
+
 @pytest.mark.parametrize(("before", "after"), [(100, 30), (30, 100), (0, 150), (100, 0)])
 async def test_a_change_while_it_plays_makes_no_step(before: int, after: int) -> None:
     ear, volume = Ear(), Volume(before)

@@ -1,15 +1,35 @@
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pymicro_wakeword
 import pytest
 
-from handlers.audio import seconds
+from handlers.audio import from_float, seconds, to_float
 from handlers.errors import SettingsError
-from satellite.wake import Opening, PreRoll, Wake, WakeListener, choose, open_wake_words, since_wake_word
+from handlers.wake.engines import WakeEngines, open_engines
+from satellite.wake import (
+    Opening,
+    PreRoll,
+    Wake,
+    WakeListener,
+    choose,
+    open_wake_words,
+    signal_to_noise,
+    since_wake_word,
+)
 from tests.support.speech import Speaker, likeness, silence
 
 PIECE = 640
 
 BEFORE = 1.5
+
+
+@pytest.fixture(scope="module")
+def engines() -> WakeEngines:
+    return open_engines()
 
 
 async def listener(*words: str) -> WakeListener:
@@ -151,8 +171,96 @@ async def test_a_wake_word_that_cannot_be_is_one_sentence(wanted: list[str], wor
     assert "\n" not in str(caught.value)
 
 
-async def test_words_may_be_written_as_they_are_said() -> None:
-    from handlers.wake.openwakeword import OpenWakeWordEngine
+async def test_words_may_be_written_as_they_are_said(engines: WakeEngines) -> None:
+    assert choose(["Okay Nabu:0.7", "hey-jarvis"], engines) == {
+        "okay_nabu": 0.7,
+        "hey_jarvis": engines.word("hey_jarvis").threshold,
+    }
 
-    words = OpenWakeWordEngine().words
-    assert choose(["Okay Nabu:0.7", "hey-jarvis"], words) == {"okay_nabu": 0.7, "hey_jarvis": 0.5}
+
+def test_an_engine_may_be_named(engines: WakeEngines) -> None:
+    assert choose(["micro/okay nabu", "Open/Alexa:0.6"], engines) == {"micro/okay_nabu": 0.85, "open/alexa": 0.6}
+    with pytest.raises(SettingsError, match="there is open/hey_rhasspy"):
+        choose(["micro/hey rhasspy"], engines)
+
+
+@pytest.mark.parametrize("gate", [True, False])
+async def test_words_of_both_engines_are_heard_one_after_the_other(speaker: Speaker, gate: bool) -> None:
+    wake = await open_wake_words(["alexa", "open/okay_nabu"], gate=gate)
+    assert wake is not None
+    assert wake.phrases == ["alexa", "okay nabu"]
+    for text, name in (("Okay Nabu.", "okay_nabu"), ("Alexa.", "alexa")):
+        found = await hear(wake, silence(3) + speaker.say(text) + silence(1))
+        assert found is not None
+        assert found[0].name == name
+        await wake.reset()
+    await wake.close()
+
+
+async def test_without_a_gate_the_memory_is_the_same(speaker: Speaker) -> None:
+    audio = silence(3) + speaker.say("Alexa.") + silence(1)
+    heard = []
+    for gate in (True, False):
+        wake = await open_wake_words(["alexa"], gate=gate)
+        assert wake is not None
+        found = await hear(wake, audio)
+        await wake.close()
+        assert found is not None
+        heard.append(found[0].memory)
+    with_gate, without = heard
+    assert seconds(with_gate) == seconds(without) == 1.5
+    assert with_gate[8_000:] in without + audio[-32_000:]  # the one may be noticed a frame later
+
+
+async def test_models_of_ones_own(tmp_path: Path, speaker: Speaker) -> None:
+    models = Path(pymicro_wakeword.__file__).parent / "models"
+    shutil.copy(models / "alexa.tflite", tmp_path / "hello_house.tflite")
+    shutil.copy(models / "alexa.json", tmp_path / "hello_house.json")
+    wake = await open_wake_words(["hello house"], folder=tmp_path)
+    assert wake is not None
+    found = await hear(wake, silence(BEFORE) + speaker.say("Alexa.") + silence(1))
+    await wake.close()
+    assert found is not None
+    assert found[0].name == "hello_house"
+
+
+async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nowhere"):
+        await open_wake_words(["alexa"], folder=tmp_path / "nowhere")
+
+
+async def test_refractory_time(speaker: Speaker) -> None:
+    audio = silence(BEFORE) + 2 * (speaker.say("Alexa.") + silence(1.5))
+    for refractory, count in ((10.0, 1), (1.5, 2)):
+        wake = await open_wake_words(["open/alexa"], refractory_seconds=refractory)
+        assert wake is not None
+        heard = [await wake.hear(audio[at : at + PIECE]) for at in range(0, len(audio), PIECE)]
+        await wake.close()
+        assert sum(found is not None for found in heard) == count
+
+
+@pytest.mark.parametrize("snr", [0.0, 10.0, 20.0, 40.0])
+async def test_the_signal_to_noise_ratio_comes_with_the_word(speaker: Speaker, snr: float) -> None:
+    said = silence(1) + speaker.say("Alexa.") + silence(0.4)
+    loud = to_float(speaker.say("Alexa."))
+    level = float(np.sqrt(np.mean(loud**2))) * 10 ** (-snr / 20)
+    noise = np.random.default_rng(5).normal(0, level, len(said) // 2).astype(np.float32)
+    assert signal_to_noise(from_float(to_float(said) + noise)[-48_000:]) == pytest.approx(snr, abs=4.0)
+
+
+@pytest.mark.parametrize("memory", [b"", bytes(2), bytes(48_000)])
+def test_silence_has_no_signal(memory: bytes) -> None:
+    assert signal_to_noise(memory) == 0.0
+
+
+async def test_a_nearer_satellite_hears_a_higher_ratio(speaker: Speaker) -> None:
+    said = to_float(silence(BEFORE) + speaker.say("Alexa.") + silence(1))
+    room = np.random.default_rng(6).normal(0, 0.003, len(said)).astype(np.float32)
+    ratios = []
+    for gain in (1.0, 0.2):
+        wake = await listener("alexa")
+        found = await hear(wake, from_float(gain * said + room))
+        await wake.close()
+        assert found is not None
+        ratios.append(found[0].snr)
+    assert ratios[0] - ratios[1] == pytest.approx(14, abs=3)

@@ -24,6 +24,10 @@ pcm.!default { type pulse hint { show on description "Virtual audio" } }
 ctl.!default { type pulse }
 """
 
+_DEVICE = """
+pcm.%s { type pulse hint { show on description "Virtual audio" } }
+"""
+
 _START_SECONDS = 20.0
 
 
@@ -98,13 +102,52 @@ class VirtualAudio:
         """End the server, as when it crashes."""
         server, self._server = self._server, None
         if server is not None:
+            server.send_signal(signal.SIGCONT)
             server.terminate()
             server.wait(10)
             self._socket.unlink(missing_ok=True)
 
-    def say(self, wav: Path) -> None:
+    def hang(self) -> None:
+        """Let the server do nothing any more, as when its process is stopped."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """After `hang`."""
+        assert self._server is not None
+        self._server.send_signal(signal.SIGCONT)
+
+    def plug(self, *names: str) -> None:
+        """Beside the default device, there are now devices with these names, numbered in their order."""
+        (self._folder / "asound.conf").write_text(_ASOUND + "".join(_DEVICE % name for name in names))
+
+    @contextlib.contextmanager
+    def echo(self, percent: int, delay_ms: int = 200) -> Iterator[None]:
+        """Let the microphone hear the speaker, as loud as that, during a `with` block."""
+        loop = ["source=speaker.monitor", "sink=mic_feed", f"latency_msec={delay_ms}", "adjust_time=0"]
+        module = self._run("pactl", "load-module", "module-loopback", *loop).stdout.decode().strip()
+        try:
+            # The loop's input is the only one that there is as yet.
+            number = self._run("pactl", "list", "short", "sink-inputs").stdout.decode().split()[0]
+            self._run("pactl", "set-sink-input-volume", number, f"{percent}%")
+            yield
+        finally:
+            self._run("pactl", "unload-module", module)
+
+    @contextlib.contextmanager
+    def stereo(self) -> Iterator[None]:
+        """The microphone has two channels during a `with` block; say it into `stereo_feed`."""
+        sound = ["sink_name=stereo_feed", "norewinds=1", "rate=16000", "channels=2", "format=s16le"]
+        self._run("pactl", "load-module", "module-null-sink", *sound)
+        self._run("pactl", "set-default-source", "stereo_feed.monitor")
+        try:
+            yield
+        finally:
+            self._run("pactl", "set-default-source", "mic")
+
+    def say(self, wav: Path, into: str = "mic_feed") -> None:
         """Play a WAV file into the microphone; returns when it is over."""
-        self._run("paplay", "--device=mic_feed", str(wav))
+        self._run("paplay", f"--device={into}", str(wav))
 
     @contextlib.contextmanager
     def record(self, wav: Path) -> Iterator[None]:

@@ -335,7 +335,7 @@ async def test_a_confirmed_tool_is_seen_and_what_follows_is_spoken(room: Room) -
     room.house.ollama.will_answer(Call("delete_record", {"name": "web"}))
     room.house.ollama.will_answer("It is gone.")
     asked = await room.ask("Get rid of the old record of mine")
-    assert asked[index(asked, Answered)] == Answered("Delete the record web? Say yes to confirm.", "c1")
+    assert asked[index(asked, Answered)] == Answered("Delete the record web? Say yes to confirm.", "c1", asks=True)
     events = await room.ask("Yes.", conversation_id="c2")
     assert kinds(events) == [AnswerStarted, ToolUsed, ToolUsed, AnswerChunk, AnswerStopped, Answered]
     assert room.house.things.done == ["deleted web"]
