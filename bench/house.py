@@ -14,6 +14,7 @@ import itertools
 import json
 import logging
 import random
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
@@ -87,6 +88,7 @@ async def _run(options: argparse.Namespace) -> int:
             print(f"Set Meadowlark up in Home Assistant: 127.0.0.1, port {app.http_port}", flush=True)
             assert app.engines is not None
             agent = app.engines.agent
+            await asyncio.gather(app.engines.warming, app.engines.rehearsing)  # they take a core
             await _until_lent(agent)
             rows = [row async for row in _measure(agent, options.sentences)]
         finally:
@@ -166,3 +168,7 @@ def _unknown() -> Iterator[str]:
     does = ("sings at night", "travels to the moon", "forgot the bread", "likes green paint", "lost a shoe", "sleeps")
     for words in itertools.product(asked, who, does):
         yield " ".join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

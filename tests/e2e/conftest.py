@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from tests.custom_components.support.server import MeadowlarkServer
-from tests.e2e.support.home_assistant import HomeAssistant, until
+from tests.e2e.support.home_assistant import HomeAssistant, Json, until
 from tests.e2e.support.house import furnish, make_house
 from tests.e2e.support.model import ScriptedModel
 from tests.e2e.support.speech import Speaker
@@ -75,7 +75,7 @@ class Assistant:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def assistant(home: HomeAssistant, server: MeadowlarkServer) -> Assistant:
     """As a user sets it up by hand, once."""
-    answers = {"host": server.host, "port": server.http_port, "preferred": True}
+    answers: dict[str, Json] = {"host": server.host, "port": server.http_port, "preferred": True}
     step = await home.set_up("meadowlark", answers)
     assert step["type"] == "create_entry", step
     made = step["result"]

@@ -200,8 +200,10 @@ async def run(
         await one.close()
 
 
-def _at(data: Json | Mapping[str, Json], *keys: str) -> Json:
+def _at(data: Mapping[str, Json], *keys: str) -> Json:
+    """What lies at the end of a path of keys."""
+    found: Json = dict(data)
     for key in keys:
-        assert isinstance(data, Mapping), data
-        data = data[key]
-    return data
+        assert isinstance(found, dict), data
+        found = found[key]
+    return found

@@ -72,7 +72,7 @@ class Speaker:
         raise AssertionError("The server closed without a transcript")
 
 
-async def decoded(file: bytes) -> bytes:
+async def decoded(file: bytes | bytearray) -> bytes:
     """The audio of a file as browsers get it, such as MP3."""
     ffmpeg = await asyncio.create_subprocess_exec(
         *("ffmpeg", "-loglevel", "error", "-i", "pipe:0", "-f", "s16le", "-ar", str(RATE), "-ac", "1", "pipe:1"),
@@ -80,7 +80,7 @@ async def decoded(file: bytes) -> bytes:
         stdout=asyncio.subprocess.PIPE,
     )
     async with asyncio.timeout(SOON):
-        audio, _ = await ffmpeg.communicate(file)
+        audio, _ = await ffmpeg.communicate(bytes(file))
     assert ffmpeg.returncode == 0
     return audio
 
