@@ -42,10 +42,12 @@ HOME_ASSISTANTS_OWN = {"reauth_successful", "reconfigure_successful"}
 CORES = {"already_configured", "already_in_progress"}
 """Reasons that Home Assistant's helpers give and we translate."""
 
+LANGUAGES = sorted(file.stem for file in (FOLDER / "translations").glob("*.json"))
+
 
 @pytest.fixture(name="strings", scope="module")
 def _strings() -> dict[str, dict[str, object]]:
-    return json.loads((FOLDER / "translations" / "en.json").read_text(encoding="utf-8"))
+    return _translated("en")
 
 
 @pytest.fixture(name="icons", scope="module")
@@ -53,13 +55,24 @@ def _icons() -> dict[str, dict[str, object]]:
     return json.loads((FOLDER / "icons.json").read_text(encoding="utf-8"))
 
 
-def test_only_plain_text(strings: dict[str, object]) -> None:
-    for path, text in _leaves(strings):
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_only_plain_text(language: str) -> None:
+    for path, text in _leaves(_translated(language)):
         assert isinstance(text, str), path
         assert text.strip() == text != "", path
         assert "[%key:" not in text, path
         assert not re.search(r"<[a-z]+>|https?://|'{", text), path  # hassfest refuses them
         assert text.count("{") == text.count("}"), path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_has_the_same_sentences(strings: dict[str, dict[str, object]], language: str) -> None:
+    translated, english = (
+        {path: set(re.findall(r"{(\w+)}", str(text))) for path, text in _leaves(sentences)}
+        for sentences in (_translated(language), strings)
+    )
+    assert set(translated) == set(english)
+    assert translated == english  # of placeholders
 
 
 def test_sections_are_those_that_home_assistant_knows(strings: dict[str, object], icons: dict[str, object]) -> None:
@@ -114,6 +127,10 @@ def test_exceptions(strings: dict[str, dict[str, dict[str, str]]]) -> None:
     for key in CLIENT_KEYS - OF_FORMS:  # raised by services with the error's own key
         used.setdefault(key, set()).update({"reason", "url"} if key in ON_SETUP - {"not_ready"} else set())
     used.update({key: {"name", "version", "url"} for key in ISSUES})
+    link = (FOLDER / "link.py").read_text(encoding="utf-8")
+    used.update(
+        {f"link_{code}": set() for code in re.findall(r'LinkError\("(\w+)"', link)}
+    )  # said, not raised to the user
     assert set(strings["exceptions"]) == set(used)
     for key, exception in strings["exceptions"].items():
         assert set(exception) == {"message"}
@@ -182,6 +199,10 @@ async def test_home_assistant_reads_all_of_it(hass: HomeAssistant, strings: dict
         assert expected <= set(found), section
     icons = await async_get_icons(hass, "services", {DOMAIN})
     assert set(icons[DOMAIN]) == set(strings["services"])
+
+
+def _translated(language: str) -> dict[str, dict[str, object]]:
+    return json.loads((FOLDER / "translations" / f"{language}.json").read_text(encoding="utf-8"))
 
 
 def _raised() -> Iterator[tuple[str, set[str]]]:
