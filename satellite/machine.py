@@ -10,9 +10,9 @@ The ears run all the time beside them and hand each piece of audio to whoever wa
 and ANSWERING, the turn while ASKING, nobody while WAITING. Audio leaves the satellite only while ASKING. A wake word
 while ANSWERING interrupts: the answer falls silent, and the next turn begins.
 
-Every state ends by itself: WAITING asks again with growing pauses; ASKING when the server has heard enough or says
-nothing for SILENT_SECONDS; ANSWERING with the last sound or after TURN_SECONDS; both when the connection closes. A live
-satellite also plays what the server says by itself, between turns.
+Every state ends by itself: WAITING asks again with growing pauses; ASKING when the server has heard enough, says
+nothing for SILENT_SECONDS, or after ASKING_SECONDS of audio; ANSWERING with the last sound or after TURN_SECONDS; both
+when the connection closes. A live satellite also plays what the server says by itself, between turns.
 """
 
 from __future__ import annotations
@@ -127,6 +127,7 @@ class Satellite:
             if stays and isinstance(result.error, LinkLostError):
                 self._waiting = True
                 await self._link.wait()
+                self._forget_requests()
                 self._waiting = False
             await self._end(turn)
         return result
@@ -140,12 +141,26 @@ class Satellite:
             finally:
                 self._running.cancel()
                 await asyncio.gather(self._running, return_exceptions=True)
+            if not self._running.cancelled() and (defect := self._running.exception()) is not None:
+                _LOGGER.error("A turn failed", exc_info=defect)
+                turn.result.error = EngineError(
+                    f"Something unexpected went wrong in the turn ({type(defect).__name__})"
+                )
             return turn.result
+
+    def _forget_requests(self) -> None:
+        """What was said while there was no server is not done minutes later."""
+        ended = False
+        while not self._next.empty():
+            ended = self._next.get_nowait() is None or ended
+        if ended:
+            self._next.put_nowait(None)
+        self._turn = None
 
     async def _end(self, turn: Turn) -> None:
         """After a turn: listen for the reply to what the assistant has asked, else for the wake word."""
-        if self._wake is not None and self._turn is turn:
-            await self._wake.reset()
+        if self._wake is not None and self._turn is turn and self._heard_for is not turn:
+            await self._wake.reset()  # else it has been listening since the answer began: perhaps to half a wake word
         if self._turn is not turn:  # another has interrupted it
             return
         result = turn.result
@@ -167,7 +182,7 @@ class Satellite:
                         self._begin(wake)
                         if wake.memory:
                             continue  # the piece is in it
-                if self._turn is not None:
+                if self._turn is not None and not self._waiting:
                     self._turn.hear(self._opening.add(piece))
         finally:
             if self._turn is not None:

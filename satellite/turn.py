@@ -33,6 +33,10 @@ TURN_SECONDS = 600.0
 """No answer is longer; a server that trickles for ever is stuck. A `ping` says that it works on something that takes
 longer: then the time begins anew."""
 
+ASKING_SECONDS = 35.0
+"""Of audio that a turn sends: the server hears no more than 15 s of speech and some of silence. Behind that the
+satellite listens for its wake word again, whatever the server says."""
+
 _TELL_SECONDS = 0.2
 """For the word of what was played; an interruption does not wait for a slow network."""
 
@@ -103,6 +107,8 @@ class Turn:
         self._audio: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by bytes, below; b'' is the end
         self._waiting_bytes = 0
         self._heard_enough = False
+        self._said_enough = False
+        self._heard_seconds = 0.0
         self._format: AudioFormat | None = None
         self._asked = 0.0
         self.result = TurnResult(conversation_id=request.conversation_id)
@@ -110,12 +116,17 @@ class Turn:
 
     @property
     def has_heard_enough(self) -> bool:
-        """The server takes no more audio."""
-        return self._heard_enough
+        """No more audio is taken, by the server or for being too long."""
+        return self._heard_enough or self._said_enough
 
     def hear(self, piece: bytes) -> None:
         """Take the next audio. Never waits; once the server has heard enough it is dropped."""
-        if self._heard_enough or not piece:
+        if self.has_heard_enough or not piece:
+            return
+        self._heard_seconds += len(piece) / BYTES_PER_SECOND
+        if self._heard_seconds > ASKING_SECONDS:
+            self._said_enough = True
+            self.end_of_audio()
             return
         if self._waiting_bytes + len(piece) > _AHEAD_SECONDS * BYTES_PER_SECOND:
             return

@@ -94,7 +94,7 @@ async def connect(
         raise DeadlineError(f"{host}:{port} did not answer within {timeout:g} seconds") from None
     sock: socket.socket | None = writer.get_extra_info("socket")
     if sock is not None:
-        keep_alive(sock)
+        keep_alive(sock, impatient=True)
     client = WyomingClient(reader, writer, limits)
     try:
         yield client

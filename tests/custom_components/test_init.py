@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
+import probatio as vol
 import pytest
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import CONF_HOST, CONF_PORT
@@ -15,8 +17,9 @@ from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_fire_time_changed
 
-from custom_components.meadowlark import PLATFORMS, async_remove_config_entry_device
+from custom_components.meadowlark import PLATFORMS, async_remove_config_entry_device, pipeline
 from custom_components.meadowlark.const import DOMAIN
+from custom_components.meadowlark.satellites import Satellite, Satellites
 
 from .conftest import SetUp, entry_for
 from .support.http_server import STATUS, HttpServer
@@ -148,8 +151,40 @@ async def test_a_stopped_server_is_tried_again_and_works(
     assert entry.state is ConfigEntryState.SETUP_RETRY
 
     await hass.async_add_executor_job(own_meadowlark.start)
-    await _retry(hass)
+    loaded = asyncio.Event()
+    entry.async_on_state_change(lambda: loaded.set() if entry.state is ConfigEntryState.LOADED else None)
+    async_fire_time_changed(hass, dt_util.utcnow() + RETRY)
+    async with asyncio.timeout(60):  # not for background tasks: the link's stay
+        await loaded.wait()
+
+
+async def test_a_satellite_that_is_gone_can_be_removed_while_the_server_is_away(
+    hass: HomeAssistant, set_up: SetUp
+) -> None:
+    async with HttpServer(problem="engines are loading") as server:
+        entry = await set_up(_entry(server))
+    assert entry.state is ConfigEntryState.SETUP_RETRY
+    Satellites(hass, entry).update([Satellite("hall")])
+    devices = dr.async_entries_for_config_entry(dr.async_get(hass), entry.entry_id)
+    may = {device.name: await async_remove_config_entry_device(hass, entry, device) for device in devices}
+    assert may == {"hall": True, "Attic": False}
+
+
+async def test_a_pipeline_that_cannot_be_made_does_not_take_the_server_away(
+    hass: HomeAssistant,
+    set_up: SetUp,
+    meadowlark: MeadowlarkServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def refuse(*_given: object, **_named: object) -> None:
+        raise vol.Invalid("not like this")
+
+    monkeypatch.setattr(pipeline, "async_update_pipeline", refuse)  # as a Home Assistant of another time may do
+    entry = await set_up(entry_for(meadowlark))
     assert entry.state is ConfigEntryState.LOADED
+    assert caplog.text.count("Check the Assist pipeline of Meadowlark") == 1
+    assert "Traceback" not in caplog.text
 
 
 async def test_yaml_is_refused(hass: HomeAssistant, caplog: pytest.LogCaptureFixture) -> None:

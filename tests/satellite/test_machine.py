@@ -289,9 +289,65 @@ async def test_an_assistant_that_asks_for_ever_is_not_listened_to_for_ever(
 
     peer = await serve(script)
     async with living(microphone, peer, NoSink()) as results:
-        await speak(microphone, silence(0.3) + speaker.say("Okay Nabu.") + silence(4.0))
-        await speak(microphone, speaker.say("Okay Nabu.") + silence(2.5))
+        await speak(microphone, silence(0.3) + speaker.say("Okay Nabu.") + silence(0.5))
+        while results.qsize() <= MOST_QUESTIONS:
+            await speak(microphone, silence(0.2))
+        await speak(microphone, silence(0.5) + speaker.say("Okay Nabu.") + silence(2.5))
         asked = [await results.get() for _ in range(MOST_QUESTIONS + 2)]
     assert [result.error for result in asked] == [None] * (MOST_QUESTIONS + 2)
     called = ["wake_word_name" in turn.request.data for turn in peer.turns]
     assert called[: MOST_QUESTIONS + 2] == [True, *[False] * MOST_QUESTIONS, True]
+
+
+async def test_what_was_said_while_the_server_was_away_is_not_done_later(
+    speaker: Speaker, microphone: Microphone
+) -> None:
+    gone, back = asyncio.Event(), asyncio.Event()
+
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.1)
+        if connection.received and not gone.is_set():
+            gone.set()
+
+    class Slow(NoSink):
+        async def abort(self) -> None:
+            await back.wait()
+
+    called = speaker.say("Okay Nabu.") + silence(1.5)
+    async with contextlib.AsyncExitStack() as stack:
+        peer = await stack.enter_async_context(Peer(script))
+        async with living(microphone, peer, Slow()) as results:
+            await speak(microphone, silence(0.3) + called)
+            await gone.wait()
+            await stack.aclose()
+            await speak(microphone, called)  # nobody is there to do it
+            back.set()
+            assert isinstance((await results.get()).error, LinkLostError)
+            async with Peer(well_behaved, port=peer.port) as again:
+                await speak(microphone, silence(2.5) + called)
+                result = await results.get()
+                assert result.answer == ANSWER
+                assert len(again.turns) == 1
+
+
+async def test_a_defect_in_a_turn_is_told_and_the_next_one_works(
+    serve: Serve, speaker: Speaker, microphone: Microphone
+) -> None:
+    class Faulty(NoSink):
+        broken = True
+
+        async def drain(self) -> None:
+            if self.broken:
+                self.broken = False
+                raise ValueError("a defect")
+
+    peer = await serve(well_behaved)
+    called = silence(0.3) + speaker.say("Okay Nabu.") + silence(2.0)
+    async with living(microphone, peer, Faulty()) as results:
+        await speak(microphone, called)
+        first = await results.get()
+        await speak(microphone, called)
+        second = await results.get()
+    assert first.error is not None
+    assert "ValueError" in str(first.error)
+    assert (second.error, second.answer) == (None, ANSWER)

@@ -16,7 +16,7 @@ from handlers.audio import read_wav
 from handlers.errors import DeadlineError, MeadowlarkError, ProtocolError
 from satellite.link import Link, LinkLostError
 from satellite.sink import NoSink, Sink, WavSink
-from satellite.turn import Turn, TurnRequest, TurnResult
+from satellite.turn import ASKING_SECONDS, Turn, TurnRequest, TurnResult
 from tests.satellite.peer import ANSWER, ANSWER_AUDIO, TIMELINE, Peer, PeerConnection, Script, well_behaved
 from tests.support.speech import silence
 
@@ -244,3 +244,24 @@ async def test_audio_that_waits_too_long_for_a_connection_is_dropped(serve: Serv
     result = await turn.run()
     assert result.error is None
     assert len(peer.turns[0].audio) == 10 * 32_000
+
+
+async def test_a_server_that_never_has_heard_enough_does_not_keep_the_microphone(serve: Serve) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_until("audio-stop")
+        if connection.received:
+            await connection.answer()
+
+    peer = await serve(script)
+    turn = Turn(Link(peer.uri), NoSink(), TurnRequest("kitchen"))
+    running = asyncio.create_task(turn.run())
+    said = 0
+    while not turn.has_heard_enough:
+        turn.hear(silence(1.0))
+        said += 1
+        await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        result = await running
+    assert said == ASKING_SECONDS + 1
+    assert (result.error, result.answer) == (None, ANSWER)
+    assert result.sent_seconds <= ASKING_SECONDS

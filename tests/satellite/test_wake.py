@@ -108,6 +108,22 @@ async def test_a_request_in_the_same_breath_is_sent_whole(speaker: Speaker) -> N
     assert likeness(found[1], request) > 0.999
 
 
+@pytest.mark.parametrize(
+    ("word", "command"),
+    [("Okay Nabu", "stop"), ("Okay Nabu", "louder"), ("Okay Nabu", "pause"), ("Hey Jarvis", "next")],
+)
+async def test_a_short_command_in_the_same_breath_is_not_taken_for_a_part_of_the_wake_word(
+    speaker: Speaker, word: str, command: str
+) -> None:
+    spoken = speaker.say(f"{word} {command}.")
+    wake = await listener(word.lower())
+    found = await hear(wake, silence(BEFORE) + spoken + silence(1))
+    await wake.close()
+    assert found is not None
+    end = spoken[-8000:]  # a quarter of a second, which all of them have
+    assert likeness(found[1], end) > 0.99
+
+
 async def test_a_recording_that_ends_at_the_wake_word_loses_nothing(speaker: Speaker) -> None:
     wake = await listener("alexa")
     audio = silence(BEFORE) + speaker.say("Alexa.") + silence(0.3)
