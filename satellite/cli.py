@@ -13,6 +13,7 @@ from pathlib import Path
 
 from handlers.errors import MeadowlarkError, SettingsError
 from handlers.settings import load_settings
+from satellite.ears import Microphone
 from satellite.front_end import open_front_end
 from satellite.link import Link
 from satellite.machine import Satellite
@@ -125,7 +126,10 @@ async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
         )
         try:
             volume = Volume(settings.volume, ducked=settings.ducked)
-            sink = VolumeSink(await open_sink(settings.speaker, tap=front_end.reference), volume)
+            refresh = source.refresh if isinstance(source, Microphone) else None
+            patient = source.is_live and not once
+            speaker = await open_sink(settings.speaker, tap=front_end.reference, refresh=refresh, patient=patient)
+            sink = VolumeSink(speaker, volume)
             try:
 
                 def report(result: TurnResult) -> None:

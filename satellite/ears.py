@@ -88,7 +88,10 @@ class Microphone:
         self._closed = False
         self._told = first is None
         """That it is missing was logged, and not yet that it is back."""
+        self._puzzled = False
+        """An error that was not foreseen has been logged."""
         self._quiet_until = 0.0
+        self._paused = False
         self._first = first
         self._task: asyncio.Task[None] | None = asyncio.create_task(self._run(), name="microphone")
 
@@ -121,6 +124,32 @@ class Microphone:
 
     async def pause(self) -> None:
         """Let go of the device until `resume`: nothing is captured at all."""
+        self._paused = True
+        await self._let_go()
+
+    async def resume(self) -> None:
+        """Open the device again, in the background. Does nothing where it is not paused."""
+        self._paused = False
+        self._begin()
+
+    async def refresh(self) -> None:
+        """Open the device anew. PortAudio lists devices only when none is open: for a speaker that came back."""
+        if self._task is not None:
+            try:
+                await self._let_go()
+            finally:  # an answer that is interrupted meanwhile must not leave us deaf
+                self._begin()
+
+    async def close(self) -> None:
+        await self.pause()
+        self._closed = True
+        self._ready.set()
+
+    def _begin(self) -> None:
+        if self._task is None and not self._closed and not self._paused:
+            self._task = asyncio.create_task(self._run(), name="microphone")
+
+    async def _let_go(self) -> None:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -131,22 +160,6 @@ class Microphone:
                 await call(first.close, _CLOSE_SECONDS)
         self.present = False
         self._pieces.clear()
-
-    async def resume(self) -> None:
-        """Open the device again, in the background. Does nothing where it is not paused."""
-        if self._task is None and not self._closed:
-            self._task = asyncio.create_task(self._run(), name="microphone")
-
-    async def refresh(self) -> None:
-        """Open the device anew. PortAudio lists devices only when none is open: for a speaker that came back."""
-        if self._task is not None:
-            await self.pause()
-            await self.resume()
-
-    async def close(self) -> None:
-        await self.pause()
-        self._closed = True
-        self._ready.set()
 
     async def _run(self) -> None:
         pauses = _pauses()
@@ -166,8 +179,8 @@ class Microphone:
             try:
                 # Without a deadline: where the sound system hangs, a second attempt would only hang behind the first.
                 return await call(self._open_device, None, undo=lambda late: late.close())
-            except (AudioError, OSError) as error:
-                self._missing(reason(error))
+            except Exception as error:  # whatever a driver comes up with: it is tried again
+                self._failed(error)
             await asyncio.sleep(next(pauses))
 
     async def _hear(self, capture: Capture) -> None:
@@ -183,8 +196,8 @@ class Microphone:
                 while piece := pieces.take():
                     self._keep(piece)
             self._missing("it ended")
-        except Exception as error:  # whatever a driver comes up with: it is opened again
-            self._missing(reason(error))
+        except Exception as error:  # as above: it is opened again
+            self._failed(error)
         finally:
             await blocks.stop(_CLOSE_SECONDS)
 
@@ -203,7 +216,12 @@ class Microphone:
             _LOGGER.info("The microphone '%s' is there", self.name)
             self._told = False
             self._quiet_until = asyncio.get_running_loop().time() + _STEADY_SECONDS
-        self._changed(True)
+        self._tell(True)
+
+    def _failed(self, error: Exception) -> None:
+        if not isinstance(error, AudioError | OSError):
+            self._puzzle(error)
+        self._missing(reason(error))
 
     def _missing(self, why: str) -> None:
         if not self._told and asyncio.get_running_loop().time() >= self._quiet_until:
@@ -219,7 +237,18 @@ class Microphone:
         if self.present:
             self.present = False
             self._pieces.clear()
-            self._changed(False)
+            self._tell(False)
+
+    def _tell(self, present: bool) -> None:
+        try:
+            self._changed(present)
+        except Exception as error:  # theirs; the microphone goes on
+            self._puzzle(error)
+
+    def _puzzle(self, error: Exception) -> None:
+        if not self._puzzled:
+            self._puzzled = True
+            _LOGGER.error("The microphone '%s' met an error that was not foreseen", self.name, exc_info=error)
 
 
 def reason(error: BaseException | None) -> str:

@@ -1,7 +1,7 @@
 """What the server says without being asked: timers that ended, reminders, announcements.
 
 A connection of its own stays open for it (see `handlers/pipeline/notices.py` for what goes over it). A notice waits
-for the end of a turn, and ends when a turn begins.
+for the end of a turn, and ends when a turn begins; one of which nothing was heard by then waits for that turn, too.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ class _Notice:
     id: str
     audio_format: AudioFormat
     audio: bytearray = field(default_factory=bytearray)
+    began: bool = False
+    """The sink plays it; what it played before was something else."""
     stopped: bool = False
     """A turn began meanwhile."""
 
@@ -67,6 +69,9 @@ class NoticeLine:
         self._name = name
         self._wait_seconds = wait_seconds
         self._mouth = asyncio.Lock()  # held by whoever uses the sink
+        self._turns = 0  # that go on or wait for the mouth
+        self._quiet = asyncio.Event()  # there are none
+        self._quiet.set()
         self._coming: _Notice | None = None
         self._sounding: _Notice | None = None
         self._playing: asyncio.Task[None] | None = None
@@ -75,28 +80,39 @@ class NoticeLine:
     async def run(self) -> None:
         """Stay connected for as long as it is not cancelled. That there is no server is told once."""
         pauses = Backoff()
-        missing = False
+        missing = puzzled = False
         while True:
             self._heard_of = False
             try:
                 await self._listen()
-            except (OSError, MeadowlarkError) as error:
-                if self._heard_of:
+            except Exception as error:  # whatever it is: a timer that nobody hears is worse
+                expected = isinstance(error, OSError | MeadowlarkError)
+                if self._heard_of and expected:
                     pauses, missing = Backoff(), False
                 replaced = isinstance(error, MeadowlarkError) and error.code == "replaced"
-                if not missing:
+                if expected and not missing:
                     _LOGGER.log(logging.WARNING if replaced else logging.INFO, "No notices for now: %s", error)
+                elif not expected and not puzzled:
+                    puzzled = True
+                    _LOGGER.exception("No notices for now, for a reason that was not foreseen. Trying again")
                 missing = True
                 await asyncio.sleep(_REPLACED_SECONDS if replaced else pauses.next())
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """The length of a turn: what sounds is stopped, and what comes waits."""
-        if self._sounding is not None and self._playing is not None:
-            self._sounding.stopped = True
-            self._playing.cancel()
-        async with self._mouth:
-            yield
+        """The length of a turn: what sounds is stopped, and what comes or waits goes on waiting."""
+        self._turns += 1
+        self._quiet.clear()
+        try:
+            if self._sounding is not None and self._playing is not None and not self._sounding.stopped:
+                self._sounding.stopped = True
+                self._playing.cancel()
+            async with self._mouth:
+                yield
+        finally:
+            self._turns -= 1
+            if not self._turns:
+                self._quiet.set()
 
     async def _listen(self) -> None:
         async with self._link.open() as client:
@@ -148,30 +164,55 @@ class NoticeLine:
 
     async def _play(self, notice: _Notice, client: WyomingClient) -> None:
         """Play when nobody speaks, and say how much of it was heard."""
-        waited = self._mouth.locked()
-        try:
-            async with asyncio.timeout(self._wait_seconds):
-                await self._mouth.acquire()
-        except TimeoutError:
-            await self._report(client, notice, 0.0)
-            return
+        deadline = asyncio.get_running_loop().time() + self._wait_seconds
+        while True:
+            waited = not self._quiet.is_set()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._take_mouth()
+            except TimeoutError:
+                await self._report(client, notice, 0.0)
+                return
+            try:
+                played = await self._try(notice, waited)
+            finally:
+                self._mouth.release()
+            if not notice.stopped or played != 0.0:
+                await self._report(client, notice, played)
+                return
+            notice.stopped = False  # nobody can have meant it, as it was not heard yet
+
+    async def _take_mouth(self) -> None:
+        """Acquire the mouth when no turn wants it. A lock alone would serve who waited longer."""
+        while True:
+            await self._quiet.wait()
+            await self._mouth.acquire()
+            if not self._turns:
+                return
+            self._mouth.release()
+
+    async def _try(self, notice: _Notice, waited: bool) -> float | None:
+        """Seconds that were heard of it until a turn began, 0.0 when it cannot be played; None for all of it."""
         self._sounding = notice
+        notice.began = False
         try:
             if waited:
                 await asyncio.sleep(_SETTLE_SECONDS)
             await self._sound(notice)
-            played = None
         except asyncio.CancelledError:
-            if not notice.stopped:
+            task = asyncio.current_task()
+            if not notice.stopped or (task is not None and task.uncancel()):  # or the server gave it up as well
                 raise
-            played = self._sink.played
+            return self._sink.played if notice.began else 0.0
         except AudioError as error:
             _LOGGER.warning("A notice could not be played: %s", error)
-            played = 0.0
+            return 0.0
+        except Exception:
+            _LOGGER.exception("A notice could not be played, for a reason that was not foreseen")
+            return 0.0
         finally:
             self._sounding = None
-            self._mouth.release()
-        await self._report(client, notice, played)
+        return None
 
     async def _sound(self, notice: _Notice) -> None:
         finished = False
@@ -180,6 +221,7 @@ class NoticeLine:
         )
         try:
             await self._sink.start(notice.audio_format)
+            notice.began = True
             for start in range(0, len(notice.audio), step):
                 await self._sink.write(bytes(notice.audio[start : start + step]))
             await self._sink.drain()

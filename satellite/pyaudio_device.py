@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import re
 import threading
 import time
@@ -19,6 +20,7 @@ from satellite.blocking import call
 from satellite.chatter import Filter
 from satellite.ears import reason
 from satellite.pieces import PIECE_SECONDS, Tap
+from satellite.sink import Refresh
 
 try:
     import pyaudio
@@ -101,7 +103,11 @@ class Inputs:
         channel = self._channel
         if channel is None and opened.channels > 2:
             channel = 1
-        return Input(stream, opened, name, None if channel is None else channel - 1)
+        try:
+            return Input(stream, opened, name, None if channel is None else channel - 1)
+        except BaseException:
+            _close_stream(stream)
+            raise
 
 
 class Input:
@@ -121,33 +127,49 @@ class Input:
         _close_stream(self._stream)
 
 
-async def open_speaker(wanted: str, *, tap: Tap | None = None) -> Speaker:
-    """Find a speaker by name, number or 'default'; it is opened for each answer. Raises AudioError."""
-    finder = _Finder(wanted, capture=False)
+async def open_speaker(
+    wanted: str, *, tap: Tap | None = None, refresh: Refresh | None = None, patient: bool = False
+) -> Speaker:
+    """Find a speaker by name, number or 'default'; it is opened for each answer.
 
+    Raises AudioError where it cannot be had, unless `patient`: then each answer looks for it.
+    """
+    finder = _Finder(wanted, capture=False)
+    name = wanted
+    try:
+        name = await _speaker_name(finder, wanted)
+    except AudioError as error:
+        if not patient:
+            raise
+        _LOGGER.warning("%s. Looking for it at each answer", str(error).rstrip("."))
+    return Speaker(name, finder, tap, refresh)
+
+
+async def _speaker_name(finder: _Finder, wanted: str) -> str:
     def find() -> _Device:
         with _portaudio() as audio:
             return finder.find(audio)
 
     try:
-        device = await call(find, _OPEN_SECONDS)
+        return (await call(find, _OPEN_SECONDS)).name
     except OSError as error:  # TimeoutError is one
         raise AudioError(
             f"The speaker '{wanted}' does not answer ({reason(error)}): check that the sound server runs"
         ) from error
-    return Speaker(device.name, finder, tap)
 
 
 class Speaker:
     """A sound card's output. The device is looked for and held only while an answer plays.
 
-    One that is gone is an AudioError for that answer; the next answer looks for it again.
+    One that is gone is an AudioError for that answer; the next answer looks for it again. PortAudio knows only the
+    devices that were there when the microphone was opened: `refresh` is to open that anew.
     """
 
-    def __init__(self, name: str, finder: _Finder, tap: Tap | None = None) -> None:
+    def __init__(self, name: str, finder: _Finder, tap: Tap | None = None, refresh: Refresh | None = None) -> None:
         self.name = name
         self._finder = finder
         self._tap = tap
+        self._refresh = refresh
         self._output: _Output | None = None
         self._format = AudioFormat()
         self._written = 0.0
@@ -163,9 +185,13 @@ class Speaker:
         await self.abort()
         self._written = self._heard_at = 0.0
         self._format = audio_format
-        self._output = await self._call(
-            lambda: _Output(self._finder, audio_format), _OPEN_SECONDS, undo=lambda late: late.close()
-        )
+        try:
+            self._output = await self._open(audio_format)
+        except AudioError as error:
+            if self._refresh is None or isinstance(error.__cause__, TimeoutError):  # a sound server that hangs
+                raise
+            await self._refresh()
+            self._output = await self._open(audio_format)
 
     async def write(self, pcm: bytes) -> None:
         output = self._output
@@ -175,6 +201,8 @@ class Speaker:
         for start in range(0, len(pcm), step):  # small, so that an abort never waits long
             piece = pcm[start : start + step]
             await self._call(lambda piece=piece: output.write(piece), _WRITE_SECONDS)  # type: ignore[misc]
+            if self._output is not output:  # it was aborted
+                return
             # The device takes it at once while there is room, and then plays without a gap until it has run dry.
             heard_at = max(self._heard_at, time.monotonic())
             length = len(piece) / self._format.bytes_per_second
@@ -184,9 +212,11 @@ class Speaker:
                 self._tap(piece, self._format, heard_at)
 
     async def drain(self) -> None:
-        output, self._output = self._output, None
+        output = self._output
         if output is not None:
             await self._call(output.drain, _WRITE_SECONDS)
+            if self._output is output:  # it was not aborted
+                self._output = None
 
     async def abort(self) -> None:
         output = self._output
@@ -198,6 +228,11 @@ class Speaker:
 
     async def close(self) -> None:
         await self.abort()
+
+    async def _open(self, audio_format: AudioFormat) -> _Output:
+        return await self._call(
+            lambda: _Output(self._finder, audio_format), _OPEN_SECONDS, undo=lambda late: late.close()
+        )
 
     async def _call(self, work: Callable[[], T], within: float, undo: Callable[[T], None] | None = None) -> T:
         try:
@@ -214,11 +249,16 @@ class _Output:
 
     def __init__(self, finder: _Finder, audio_format: AudioFormat) -> None:
         self._lock = threading.Lock()
+        self._closed = False
         self._stream, opened, _ = _open_stream(finder.find, _output_formats(audio_format.rate), capture=False)
-        self._rate = opened.rate
-        self._channels = opened.channels
-        self._converter = Converter(audio_format, opened.rate)
-        self._latency: float = self._stream.get_output_latency()
+        try:
+            self._rate = opened.rate
+            self._channels = opened.channels
+            self._converter = Converter(audio_format, opened.rate)
+            self._latency: float = self._stream.get_output_latency()
+        except BaseException:
+            self.close()
+            raise
 
     def write(self, pcm: bytes) -> None:
         with self._lock:
@@ -227,21 +267,27 @@ class _Output:
     def drain(self) -> None:
         """Neither stopping nor closing waits for what is in the buffers when ALSA leads to a sound server.
 
-        So as much silence is written behind the last word; what is cut off is part of it.
+        So as much silence is written behind the last word; what is cut off is part of it. `close` breaks it off.
         """
-        with self._lock:
-            self._put(self._converter.flush())
-            self._put(bytes(2 * int((self._latency + _EXTRA_DRAIN_SECONDS) * self._rate)))
-        self.close()
+        try:
+            with self._lock:
+                self._put(self._converter.flush())
+            piece = int(PIECE_SECONDS * self._rate)
+            for _ in range(math.ceil((self._latency + _EXTRA_DRAIN_SECONDS) / PIECE_SECONDS)):
+                with self._lock:
+                    self._put(bytes(2 * piece))
+        finally:
+            self.close()
 
     def close(self) -> None:
+        self._closed = True  # before the lock, which a drain takes again and again
         with self._lock:
             stream, self._stream = self._stream, None
             if stream is not None:
                 _close_stream(stream)
 
     def _put(self, mono: bytes) -> None:
-        if self._stream is None or not mono:
+        if self._closed or self._stream is None or not mono:
             return
         if self._channels > 1:
             mono = np.repeat(np.frombuffer(mono, dtype="<i2"), self._channels).tobytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import wave
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +19,10 @@ NONE = "none"
 
 _WRITE_SECONDS = 10.0
 """A disk or a reading program that takes nothing for so long is stuck."""
+
+
+Refresh = Callable[[], Awaitable[None]]
+"""Lets go of the sound system for a moment (`Microphone.refresh`), so that it looks for devices anew."""
 
 
 class Sink(Protocol):
@@ -43,11 +48,14 @@ class Sink(Protocol):
         """Let go of the file or device."""
 
 
-async def open_sink(name: str, *, tap: Tap | None = None) -> Sink:
+async def open_sink(
+    name: str, *, tap: Tap | None = None, refresh: Refresh | None = None, patient: bool = False
+) -> Sink:
     """A WAV file's path, '-' for raw audio on standard output, 'none', a speaker's name or number, or 'default'.
 
-    `tap` is told what a speaker is given. Raises AudioError, or MissingExtraError when a speaker is wanted and PyAudio
-    is not installed.
+    `tap` is told what a speaker is given; `refresh` is called when it is not found, before it is looked for again; one
+    that is not there yet is an error unless `patient`: then each answer looks for it. Raises AudioError, or
+    MissingExtraError when a speaker is wanted and PyAudio is not installed.
     """
     if name == NONE:
         return NoSink()
@@ -57,7 +65,7 @@ async def open_sink(name: str, *, tap: Tap | None = None) -> Sink:
         return WavSink(Path(name))
     from satellite.pyaudio_device import open_speaker  # the only place that may need PyAudio
 
-    return await open_speaker(name, tap=tap)
+    return await open_speaker(name, tap=tap, refresh=refresh, patient=patient)
 
 
 class NoSink:

@@ -201,6 +201,57 @@ async def test_one_that_is_closed_at_once_lets_go_of_the_device(socket: Socket) 
     assert socket.opened[0].closed.is_set()
 
 
+async def test_what_a_driver_comes_up_with_does_not_end_it(socket: Socket, caplog: pytest.LogCaptureFixture) -> None:
+    def tell(present: bool) -> None:
+        socket.tell(present)
+        raise RuntimeError("a defect")
+
+    def open_device() -> Device:
+        if len(socket.opened) == 1:
+            socket.opened.append(Device())
+            raise ValueError("invalid literal")
+        return socket.open()
+
+    microphone = await Microphone.open("blue", open_device, changed=tell)
+    await microphone.read()
+    fails(socket.opened[0])
+    assert await socket.next_change() is False
+    assert await socket.next_change() is True
+    async with asyncio.timeout(30):
+        assert await microphone.read() == SOUND
+    await microphone.close()
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_a_refresh_that_is_broken_off_opens_it_again_nevertheless(socket: Socket) -> None:
+    microphone = await opened(socket)
+    await microphone.read()
+    refreshing = asyncio.create_task(microphone.refresh())
+    await asyncio.sleep(0)  # it lets go of the device
+    refreshing.cancel()
+    await asyncio.gather(refreshing, return_exceptions=True)
+    assert await asyncio.to_thread(socket.opened[0].closed.wait, 30)
+    async with asyncio.timeout(30):
+        while len(socket.opened) < 2:
+            await microphone.read()
+    await microphone.close()
+
+
+async def test_a_pause_during_a_refresh_stays_one(socket: Socket) -> None:
+    microphone = await opened(socket)
+    await microphone.read()
+    refreshing = asyncio.create_task(microphone.refresh())
+    await asyncio.sleep(0)
+    await microphone.pause()
+    await refreshing
+    await microphone.refresh()
+    assert len(socket.opened) == 1
+    await microphone.resume()
+    async with asyncio.timeout(30):
+        assert await microphone.read() == SOUND
+    await microphone.close()
+
+
 async def test_late_audio_is_dropped_and_counted(socket: Socket) -> None:
     microphone = await opened(socket)
     assert await asyncio.to_thread(socket.opened[0].plenty.wait, 60)

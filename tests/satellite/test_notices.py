@@ -12,6 +12,7 @@ from wyoming.event import Event
 from handlers.agent.schedule.entry import Heard
 from handlers.pipeline.notices import NoticeHandler, Notices
 from handlers.tts.piper import PiperSynthesizer
+from handlers.wire.client import WyomingClient
 from satellite.link import Link
 from satellite.machine import Satellite
 from satellite.notices import NoticeLine
@@ -89,6 +90,12 @@ class Server:
         return event
 
 
+async def reaches(server: Server, connection: PeerConnection, *events: Event) -> None:
+    """Send, and wait until the satellite has taken it."""
+    await connection.send(*events, Event("ping", {}))
+    assert (await server.heard.get()).type == "pong"
+
+
 @pytest.fixture
 def server() -> Server:
     return Server()
@@ -141,6 +148,59 @@ async def test_it_does_not_wait_for_ever(serve: Serve, server: Server) -> None:
             await connection.send(*notice())
             assert (await server.played()).data == {"notice": "n1", "seconds": 0.0, "stopped": False}
     assert not mouth.sounds.is_set()
+
+
+async def test_it_lets_a_turn_that_interrupts_another_go_first(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    mouth.goes_on.set()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        async with line.turn():
+            await reaches(server, connection, *notice())
+        async with line.turn():
+            assert not mouth.sounds.is_set()
+        assert (await server.played()).data == {"notice": "n1"}
+
+
+async def test_a_turn_before_its_first_sound_is_waited_for_again(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    mouth.goes_on.set()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        async with line.turn():
+            await reaches(server, connection, *notice())
+            mouth.played = 1.5  # of the answer
+        await reaches(server, connection)  # it lets some quiet pass now
+        async with line.turn():
+            await reaches(server, connection)
+            assert not mouth.sounds.is_set()
+        assert (await server.played()).data == {"notice": "n1"}
+
+
+async def test_turn_after_turn_is_not_waited_for_without_end(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    async with listening(await serve(server.script), mouth, wait_seconds=0.5) as line:
+        connection = await server.connections.get()
+        async with line.turn():
+            await reaches(server, connection, *notice())
+            mouth.played = 1.5
+        await reaches(server, connection)
+        async with line.turn():
+            assert (await server.played()).data == {"notice": "n1", "seconds": 0.0, "stopped": False}
+    assert not mouth.sounds.is_set()
+
+
+async def test_one_that_waits_again_can_be_ended(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    mouth.goes_on.set()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        async with line.turn():
+            await reaches(server, connection, *notice())
+        await reaches(server, connection)
+        async with line.turn():
+            await reaches(server, connection, *notice("n2"))
+        assert (await server.played()).data == {"notice": "n2"}
 
 
 async def test_the_server_can_end_it(serve: Serve, server: Server) -> None:
@@ -212,6 +272,49 @@ async def test_a_server_that_goes_while_it_plays_ends_it(serve: Serve) -> None:
             pass
         while not mouth.aborted:  # noqa: ASYNC110 -- ends with the connection
             await asyncio.sleep(0.005)
+
+
+async def test_it_survives_what_nobody_foresaw(serve: Serve, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    class Defective(Link):
+        """Stands for a defect of ours, twice."""
+
+        tries = 0
+
+        @contextlib.asynccontextmanager
+        async def open(self) -> AsyncIterator[WyomingClient]:
+            self.tries += 1
+            if self.tries < 3:
+                raise RuntimeError("a defect")
+            async with super().open() as client:
+                yield client
+
+    peer = await serve(server.script)
+    mouth = Mouth()
+    mouth.goes_on.set()
+    line = NoticeLine(Defective(peer.uri), mouth, "kitchen")
+    task = asyncio.create_task(line.run())
+    try:
+        async with asyncio.timeout(30):
+            connection = await server.connections.get()
+            await connection.send(*notice())
+            assert (await server.played()).data == {"notice": "n1"}
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert len([record for record in caplog.records if record.exc_info]) == 1
+
+
+async def test_a_mouth_with_a_defect_is_reported(serve: Serve, server: Server) -> None:
+    class Defective(Mouth):
+        async def drain(self) -> None:
+            raise RuntimeError("a defect")
+
+    mouth = Defective()
+    mouth.goes_on.set()
+    async with listening(await serve(server.script), mouth):
+        connection = await server.connections.get()
+        await connection.send(*notice())
+        assert (await server.played()).data == {"notice": "n1", "seconds": 0.0, "stopped": False}
 
 
 async def test_another_with_the_same_name_is_told(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

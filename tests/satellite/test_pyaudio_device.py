@@ -18,6 +18,7 @@ from handlers.wake.openwakeword import OpenWakeWordEngine
 from satellite.ears import Microphone
 from satellite.front_end import FrontEndSettings, open_front_end
 from satellite.pieces import PIECE_BYTES, PIECE_SECONDS
+from satellite.pyaudio_device import Inputs
 from satellite.sink import open_sink
 from satellite.source import Source, open_source
 from tests.satellite.virtual_audio import SPEAKER_RATE, VirtualAudio
@@ -151,6 +152,19 @@ async def test_a_lost_speaker_is_an_error_and_the_next_answer_opens_it_again(vir
     await sink.close()
 
 
+async def test_a_speaker_whose_sound_server_comes_later_is_waited_for(virtual_audio: VirtualAudio) -> None:
+    virtual_audio.stop()
+    sink = await open_sink("default", patient=True)
+    with pytest.raises(AudioError, match="sound server"):
+        await sink.start(VOICE)
+    virtual_audio.start()
+    await sink.start(VOICE)
+    await sink.write(noise(0.1))
+    await sink.drain()
+    assert sink.played == pytest.approx(0.1, abs=0.001)
+    await sink.close()
+
+
 async def listen_for(source: Source, seconds: float) -> bytes:
     return b"".join([await source.read() for _ in range(int(seconds / PIECE_SECONDS))])
 
@@ -259,6 +273,34 @@ async def test_after_an_abort_it_is_silent_within_a_tenth_of_a_second(
     assert (loud[-1] - loud[0]) / RATE <= heard + 0.1
 
 
+async def test_an_abort_silences_the_last_sound_too(virtual_audio: VirtualAudio, tmp_path: Path) -> None:
+    sink = await open_sink("default")
+    with virtual_audio.record(tmp_path / "r.wav"):
+        await sink.start(VOICE)
+        await sink.write(noise(1.0))
+        draining = asyncio.create_task(sink.drain())
+        await asyncio.sleep(0)  # it has begun, and nearly 0.2 s are in the buffer
+        draining.cancel()
+        await sink.abort()
+    heard = sink.played
+    await sink.close()
+    recorded = np.abs(np.frombuffer(read_wav(tmp_path / "r.wav"), dtype="<i2").astype(np.int64))
+    loud = np.flatnonzero(recorded > 200)
+    assert heard < 0.95
+    assert (loud[-1] - loud[0]) / RATE <= heard + 0.1
+
+
+async def test_what_does_not_open_holds_no_device(virtual_audio: VirtualAudio) -> None:
+    virtual_audio.plug("green")
+    sink = await open_sink("default")
+    with pytest.raises(AudioError, match="width"):
+        await sink.start(AudioFormat(SPEAKER_RATE, 7, 1))
+    with pytest.raises(AudioError, match="Channel"):
+        await asyncio.to_thread(Inputs("default", channel=0).open)
+    virtual_audio.plug("red")  # seen only while nothing is open
+    await (await open_sink("red")).close()
+
+
 async def test_the_wake_word_is_heard_over_the_satellites_own_voice(
     virtual_audio: VirtualAudio, speaker: Speaker, wav: Callable[[bytes], Path]
 ) -> None:
@@ -324,6 +366,36 @@ async def test_a_speaker_that_was_plugged_in_later_is_found_when_the_microphone_
     await sink.start(VOICE)
     await sink.write(noise(0.1))
     await sink.drain()
+    await sink.close()
+    await source.close()
+
+
+async def test_a_speaker_that_comes_later_is_found_by_an_answer(
+    virtual_audio: VirtualAudio, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = await open_source("default")
+    assert isinstance(source, Microphone)
+    await source.read()
+    refreshed = []
+
+    async def refresh() -> None:
+        refreshed.append(True)
+        await source.refresh()
+
+    with pytest.raises(AudioError, match="no speaker 'green'"):
+        await open_sink("green", refresh=refresh)
+    sink = await open_sink("green", refresh=refresh, patient=True)
+    assert "no speaker 'green'" in caplog.text
+    async with asyncio.timeout(60):
+        with pytest.raises(AudioError, match="no speaker 'green'"):
+            await sink.start(VOICE)
+        await source.read()
+        virtual_audio.plug("green")
+        await sink.start(VOICE)
+        await sink.write(noise(0.1))
+        await sink.drain()
+        await source.read()
+    assert len(refreshed) == 2  # once for each answer
     await sink.close()
     await source.close()
 
