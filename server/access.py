@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -38,13 +38,35 @@ class Access:
 OWNER = Access()
 """Whoever is on this machine could read the data folder as well."""
 
+
+@dataclass(frozen=True)
+class _Shown:
+    """A token that was shown, and where it may be looked up again."""
+
+    tokens: Tokens
+    secret: str = field(repr=False)
+
+    def access(self) -> Access | None:
+        """None for a token that is none, or none any more; SettingsError where the tokens cannot be read."""
+        token = self.tokens.find(self.secret)
+        return Access(token.name, token.may, token.user) if token is not None else None
+
+
 _ACCESS = web.RequestKey("access", Access)
+_SHOWN = web.RequestKey("shown", _Shown)
 
 
 def access_of(request: web.Request) -> Access:
     """What this request may do."""
     access: Access = request.get(_ACCESS, OWNER)
     return access
+
+
+def access_now(request: web.Request) -> Access | None:
+    """What it may do by now, for one that lasts: None when its token was revoked. SettingsError where the tokens cannot
+    be read."""
+    shown: _Shown | None = request.get(_SHOWN)
+    return OWNER if shown is None else shown.access()
 
 
 def ask_for_token(tokens: Tokens) -> Middleware:
@@ -62,8 +84,9 @@ def ask_for_token(tokens: Tokens) -> Middleware:
         if count >= _WRONG_IN_A_MINUTE:
             return _refused(429, "Too many wrong tokens came from this address: wait a minute")
         scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        token = tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
-        if token is None:
+        shown = _Shown(tokens, secret.strip())
+        access = shown.access() if scheme.lower() == "bearer" else None
+        if access is None:
             if secret:  # who shows none has not guessed
                 wrong[address] = (began, count + 1)
                 wrong.move_to_end(address)
@@ -74,7 +97,7 @@ def ask_for_token(tokens: Tokens) -> Middleware:
                 "Send 'Authorization: Bearer TOKEN'; a new token is made with  meadowlark-server token add NAME",
                 {"WWW-Authenticate": "Bearer"},
             )
-        request[_ACCESS] = Access(token.name, token.may, token.user)
+        request[_ACCESS], request[_SHOWN] = access, shown
         return await handler(request)
 
     return check

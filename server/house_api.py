@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from aiohttp import web
 
@@ -14,7 +15,7 @@ from handlers.agent.caller import Role
 from handlers.errors import RequestError
 from handlers.pipeline.notices import Notices
 from handlers.timeline import Timeline
-from server.access import access_of
+from server.access import access_now, access_of
 from server.house_protocol import (
     LONGEST_NAME,
     MOST_BYTES,
@@ -43,6 +44,10 @@ _HEARTBEAT_SECONDS = 20.0
 
 _CLOSE_SECONDS = 4.0
 """For the farewell of all when the server stops."""
+
+
+_REMEDY = "make another one with  meadowlark-server token add 'Home Assistant'"
+"""What helps whoever came with one that is not for houses."""
 
 
 class Houses:
@@ -90,8 +95,11 @@ class Houses:
             return _error(503, "The server stops" if self._closing else "Too many connections: close some, try again")
         access = access_of(request)
         if access.role < Role.USER:
-            return _error(403, f"The token '{access.token}' is a guest's: a house is lent with that of a user")
-        session = HouseSession(socket, self._agent, self._admit, self._on_timeline, access)
+            return _error(403, f"The token '{access.token}' is a guest's, who lends no house: {_REMEDY}")
+        if access.user:
+            return _error(403, f"The token '{access.token}' is one person's, and a house has several: {_REMEDY}")
+        again = partial(access_now, request)
+        session = HouseSession(socket, self._agent, self._admit, self._on_timeline, access, again)
         self._connections[task] = session
         try:
             await socket.prepare(request)

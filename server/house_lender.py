@@ -39,8 +39,10 @@ class _Place(TypedDict):
 class HouseLender:
     """One Home Assistant. With a `turn` of its own it works for that turn alone, with the turn's tools and device."""
 
-    def __init__(self, line: HouseLine, lend: Lend, turn: Turn | None = None) -> None:
+    def __init__(self, line: HouseLine, lend: Lend, house: str, turn: Turn | None = None) -> None:
+        """`house` is what Home Assistant calls itself, at every connection."""
         self._line = line
+        self._house = house
         self._turn = turn
         self.update(lend)
 
@@ -113,7 +115,7 @@ class HouseLender:
         toolset = self._lend.toolset if turn is None else turn.toolset
         told = [toolset.instructions if toolset is not None else "", turn.instructions if turn is not None else ""]
         tools = [self._tool(shape, language) for shape in toolset.tools] if toolset is not None else []
-        return Lent(self, tools, "\n\n".join(text.strip() for text in told if text.strip()))
+        return Lent(self, tools, "\n\n".join(text.strip() for text in told if text.strip()), self._house)
 
     def _tool(self, shape: ToolShape, language: str) -> LocalTool:
         """Not destructive: what is exposed to an assistant in Home Assistant is its owner's choice."""

@@ -213,6 +213,8 @@ class TurnEnd(Message):
 
 
 class TurnError(Message):
+    """Also of a `turn` that is a bad message, where its id can be read: then the connection stays."""
+
     type: Literal["turn-error"] = "turn-error"
     id: str
     code: str

@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from handlers.agent.agent import Agent
-from handlers.errors import RequestError
+from handlers.errors import RequestError, SettingsError
 from handlers.timeline import Timeline
 from server.access import OWNER, Access
 from server.house_lender import HouseLender
@@ -27,6 +28,7 @@ from server.house_protocol import (
     Refused,
     Reply,
     Turn,
+    TurnError,
 )
 from server.house_turn import HouseTurn
 
@@ -38,6 +40,9 @@ HELLO_SECONDS = 10.0
 MOST_TURNS = 16
 """Of one Home Assistant at the same time: more than it has satellites that anybody speaks to at once."""
 
+CHECK_SECONDS = 30.0
+"""Whether the token is good still is asked as often, and with each turn: revoked, it ends within a minute."""
+
 _GOODBYE_SECONDS = 2.0
 """For the last words and the other side's farewell."""
 
@@ -47,6 +52,7 @@ _CANCEL_SECONDS = 5.0
 _CLOSE_CODES = {"protocol": 4406, "no-hello": 4408, "too-many": 4429}
 """Of what is refused; else 4400, a bad message."""
 
+NO_ACCESS = 4401
 TOO_SLOW = 4413
 REPLACED = 4409
 GOING_AWAY = 1001
@@ -64,16 +70,20 @@ class HouseSession:
         admit: Callable[[HouseSession, Hello], Message],
         on_timeline: Callable[[Timeline], None],
         access: Access = OWNER,
+        access_now: Callable[[], Access | None] = lambda: OWNER,
     ) -> None:
-        """`admit` answers a `hello`; RequestError where there is no place for it. Nobody may do more than `access`."""
+        """`admit` answers a `hello`; RequestError where there is no place for it. Nobody may do more than `access`;
+        `access_now` says what the token allows by then, None when it is worthless."""
         self.name = ""
         self.version = ""
+        self._instance = ""
         self._began = time.monotonic()
         self._socket = socket
         self._agent = agent
         self._admit = admit
         self._on_timeline = on_timeline
         self._access = access
+        self._access_now = access_now
         self._line = HouseLine(socket, lambda: self.end(TOO_SLOW, "too slow"))
         self._lender: HouseLender | None = None
         self._lend = Lend(type="lend")
@@ -109,7 +119,7 @@ class HouseSession:
 
     async def run(self) -> None:
         """Serve until either side ends it. Nothing is left of it then, but for bytes that were not taken."""
-        working = [asyncio.create_task(work) for work in (self._read(), self._write(), self._wait_for_end())]
+        working = [asyncio.create_task(work) for work in (self._read(), self._write(), self._watch())]
         try:
             await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -122,8 +132,27 @@ class HouseSession:
                 _LOGGER.error("%d tasks of a turn of Home Assistant do not end when they are cancelled", len(stuck))
             await self._say_goodbye()
 
-    async def _wait_for_end(self) -> None:
-        await self._ended.wait()
+    async def _watch(self) -> None:
+        """Until the end, or until the token is not good for it any more."""
+        while self._still_let_in():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._ended.wait()
+                    return
+
+    def _still_let_in(self) -> bool:
+        """Whether the token is as good as it was; else this is the end."""
+        try:
+            access = self._access_now()
+        except SettingsError as error:
+            _LOGGER.error("A Home Assistant is sent away: %s", error)
+            self.end(_INTERNAL, "internal")
+            return False
+        if access is None or access.role < self._access.role or access.user != self._access.user:
+            _LOGGER.info("A Home Assistant is sent away: its token '%s' was revoked or changed", self._access.token)
+            self.end(NO_ACCESS, "token")
+            return False
+        return True
 
     async def _write(self) -> None:
         try:
@@ -171,7 +200,7 @@ class HouseSession:
             raise RequestError(
                 "protocol", f"This server speaks version {PROTOCOL}, not {hello.protocol}: update {older}"
             )
-        self.name, self.version = hello.name, hello.version
+        self.name, self.version, self._instance = hello.name, hello.version, hello.instance
         self.tell(self._admit(self, hello))
 
     async def _receive(self) -> str | None:
@@ -193,13 +222,17 @@ class HouseSession:
                 self._cancel(key)
             case Lend():
                 self._change(message)
+            case TurnError(id=key) if key not in self._turns:
+                self._line.tell(message)
+            case TurnError(text=text):
+                raise RequestError("bad-message", text)
             case _:
                 raise RequestError("bad-message", "'hello' was said before")
 
     def _change(self, lend: Lend) -> None:
         self._lend = lend
         if self._lender is None:
-            self._lender = HouseLender(self._line, lend)
+            self._lender = HouseLender(self._line, lend, self._instance)
         else:
             self._lender.update(lend)
         self._agent.house.enter(self._lender)
@@ -207,7 +240,9 @@ class HouseSession:
     def _begin(self, message: Turn) -> None:
         if message.id in self._turns:
             raise RequestError("bad-message", "turn.id: a turn with this id is under way")
-        lender = HouseLender(self._line, self._lend, message)
+        if not self._still_let_in():
+            return
+        lender = HouseLender(self._line, self._lend, self._instance, message)
         turn = HouseTurn(message, lender, self._agent, self._line.tell, self._on_timeline, self._access)
         if len(self._tasks) >= MOST_TURNS:
             turn.refuse("busy", f"{MOST_TURNS} turns run already: wait for the end of one")
@@ -230,14 +265,19 @@ class HouseSession:
 
 
 def read(text: str) -> Message | None:
-    """A message of Home Assistant; None where its type is newer than we are. RequestError says what is wrong."""
+    """A message of Home Assistant; None where its type is newer than we are. RequestError says what is wrong; where
+    that is a turn whose id can be read, it is the TurnError that is to be sent."""
     try:
         return FROM_HOUSE.validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
+        wrong = error.errors(include_url=False, include_context=False)
+    first, places = wrong[0], [one["loc"][:2] for one in wrong]
     if first["type"] == "union_tag_invalid" and isinstance(first["input"]["type"], str):
         return None
     if first["type"] == "json_invalid":
         raise RequestError("bad-message", "The message is not JSON")
     where = ".".join(map(str, first["loc"])) or "the message"
-    raise RequestError("bad-message", f"{where}: {first['msg']}"[:1000])
+    what = f"{where}: {first['msg']}"[:1000]
+    if places[0][:1] == ("turn",) and ("turn", "id") not in places:
+        return TurnError(id=from_json(text)["id"], code="bad-message", text=what)
+    raise RequestError("bad-message", what)

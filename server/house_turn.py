@@ -90,7 +90,7 @@ class HouseTurn:
             raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
         caller = settings.access.caller(
             satellite=turn.satellite,
-            user=self._access.user or turn.user,
+            user=turn.user,
             room=turn.room,
             token=self._access.token,
             token_role=self._access.role,

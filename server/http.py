@@ -11,7 +11,7 @@ from aiohttp import web
 from handlers import __version__
 from handlers.errors import SettingsError
 from handlers.timeline import Timeline
-from server.access import ask_for_token
+from server.access import access_of, ask_for_token
 from server.engines import Engines
 from server.house_api import Houses, house_route
 from server.house_protocol import PROTOCOL
@@ -74,7 +74,7 @@ class HttpServer:
         self._port = port
         self._status = status
         self._metrics = metrics
-        app = web.Application(middlewares=[answer_in_json, *([ask_for_token(tokens)] if tokens is not None else [])])
+        app = web.Application(middlewares=[*([ask_for_token(tokens)] if tokens is not None else []), answer_in_json])
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -126,7 +126,9 @@ class HttpServer:
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _EXPOSITION_TYPE})
 
     async def _voice_status(self, request: web.Request) -> web.Response:
-        return web.json_response(self._status.as_dict())
+        access = access_of(request)
+        shown = {"role": access.role.word, "token": access.token}
+        return web.json_response({**self._status.as_dict(), "access": shown})
 
     async def _page(self, request: web.Request) -> web.Response:
         return web.Response(text=_PAGE, content_type="text/html", headers=_PAGE_HEADERS)

@@ -269,7 +269,8 @@ class MemoryApi:
 
 @web.middleware
 async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """For all of /api: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get nothing."""
+    """For all of /api: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get nothing.
+    It stands behind the check of the token: whoever has none is told that first, whatever name they know us by."""
     if not request.path.startswith("/api/"):
         return await handler(request)
     if not _is_own(request):

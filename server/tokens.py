@@ -179,4 +179,5 @@ def _parsed(document: Mapping[str, object]) -> dict[str, Token]:
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    """Of what came in a header, too, which may be no text at all."""
+    return hashlib.sha256(secret.encode(errors="surrogateescape")).hexdigest()

@@ -14,6 +14,7 @@ from handlers.agent.caller import Role
 from handlers.agent.conversations import Turn
 from handlers.agent.faculties import Faculties
 from handlers.agent.heard import Playback
+from handlers.agent.house.borrowed import Borrowed
 from handlers.agent.house.stage import Performed, Understood
 from handlers.agent.memory.stage import Note
 from handlers.agent.router import Kind, Route
@@ -61,6 +62,7 @@ class Response:
         self._history = faculties.conversations.history(request.conversation_id, request.caller)
         self._untrusted = any(turn.untrusted for turn in self._history)
         self._match: Match | None = None
+        self._borrowed = Borrowed(self.request.lent)
         self._tools: ToolTurn | None = None
         self._notes: Sequence[Note] = ()
 
@@ -122,6 +124,8 @@ class Response:
 
     async def _confirmed(self, pending: Pending[Doing]) -> AsyncGenerator[AnswerPart, None]:
         """Do what waited for the yes."""
+        if pending.borrowed is not None:
+            pending.borrowed.renew(self.request.lent)
         doing = pending.action()
         if isinstance(doing, AsyncGenerator):
             async with contextlib.aclosing(doing) as parts:
@@ -230,7 +234,7 @@ class Response:
             self._timeline.route = "skill/CannotAct"  # a small model would claim that it is done
             yield self._sentence("CannotAct")
             return
-        self._tools = tools = faculties.toolbox.turn(self.request, self._timeline.turn_id)
+        self._tools = tools = faculties.toolbox.turn(self._borrowing(), self._timeline.turn_id)
         if faculties.memories is not None:
             self._notes = await faculties.memories.recall(self.request, self._history)
         messages = faculties.messages(self.request, self._history, self._notes, tools.specs)
@@ -244,7 +248,7 @@ class Response:
     ) -> AsyncGenerator[AnswerPart, None]:
         """Let the model write, run the tools that it asks for, and let it go on, until it asks for none. `results` are
         those of an earlier round."""
-        spoken = ""
+        spoken, goes_on = "", False
         while True:
             said = ""
             calls: list[ToolCall] = []
@@ -256,7 +260,11 @@ class Response:
                             continue
                         if isinstance(piece, str):
                             said += piece
-                            piece = _apart(spoken, piece)
+                            if goes_on:
+                                goes_on = not piece.strip()
+                                piece = _apart(spoken, piece)
+                            if not piece:
+                                continue
                             spoken += piece
                         yield piece
             except EngineError:
@@ -276,7 +284,8 @@ class Response:
             filler = None
             await self._committed.wait()  # no tool runs on a guess
             if doubtful := tools.destructive(calls):
-                pending = Pending(partial(self._go_on, messages, said, calls, tools), role=self.request.caller.role)
+                action, role = partial(self._go_on, messages, said, calls, tools), self.request.caller.role
+                pending = Pending(action, role=role, borrowed=self._borrowed)
                 self._faculties.confirmations.ask(self._place, pending)
                 yield _sentence_after(spoken, self._question(tools, doubtful))
                 return
@@ -286,7 +295,7 @@ class Response:
                     yield event
             results = [*results, *came]
             messages = [*messages, Message("assistant", said, tuple(calls)), *map(as_message, came)]
-            spoken = spoken and spoken.rstrip() + "\n"  # what comes now is a sentence of its own
+            goes_on = bool(spoken)  # what comes now is a sentence of its own
 
     async def _go_on(
         self, messages: list[Message], said: str, calls: list[ToolCall], tools: ToolTurn
@@ -336,6 +345,11 @@ class Response:
         what = " ".join(dict.fromkeys(tools.questions(calls)))  # only the same call twice has the same one
         return f"{what} {self._sentence('SayYes')}"
 
+    def _borrowing(self) -> Request:
+        """The request, with tools that another turn may go on with."""
+        lent = self.request.lent
+        return self.request if lent is None else replace(self.request, lent=replace(lent, tools=self._borrowed.tools))
+
     def _filler(self, route: Route) -> _Quick | None:
         patience = self._faculties.settings.quick_sentence_seconds
         if not patience:
@@ -368,13 +382,15 @@ async def _run(
 
 
 def _apart(before: str, text: str) -> str:
-    """What is written on, after a tool has run."""
-    return f" {text}" if before.endswith("\n") and not text[:1].isspace() else text
+    """What is written on, after a tool has run: one blank stands between."""
+    if before[-1:].isspace():
+        return text.lstrip()
+    return text if text[:1].isspace() else f" {text}"
 
 
 def _sentence_after(before: str, sentence: str) -> str:
     """A sentence of ours behind what the model has said."""
-    return f" {sentence}" if before.rstrip("\n") and not before.endswith(" ") else sentence
+    return f" {sentence}" if before and not before[-1:].isspace() else sentence
 
 
 async def _next(pieces: AsyncGenerator[Written, None]) -> Written | None:

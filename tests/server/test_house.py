@@ -27,6 +27,9 @@ QUESTION = "Would you tell me something about larks?"
 
 ON = "switch the frumious lamp on"
 
+WITH_A_PAGE: Json = {**TOOLS, "tools": [LIGHT, {"name": "web__read", "read_only": True}]}
+"""`web__read` returns what strangers wrote: after it, whatever acts needs a yes."""
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def model() -> AsyncIterator[FakeOllama]:
@@ -109,6 +112,15 @@ def told(model: FakeOllama, role: str) -> list[str]:
     return [message["content"] for message in model.chats[-1]["messages"] if message["role"] == role]
 
 
+async def asks_for_a_yes(home: HomeAssistant, model: FakeOllama) -> None:
+    """A turn in the conversation `c` that reads what strangers wrote, and then wants to switch a lamp on."""
+    model.will_answer(Call("web__read", {}))
+    model.will_answer(Call("light__HassTurnOn", {"name": "lamp"}))
+    asked = await home.say(QUESTION, "asks", toolset=WITH_A_PAGE, conversation_id="c")
+    assert "lamp" in asked["text"]
+    assert asked["listen"] is True
+
+
 def understands(message: Json) -> Json:
     """A Home Assistant that understands one sentence."""
     return {"understood": {"intent": "HassTurnOn"} if message["text"] == ON else None}
@@ -163,7 +175,7 @@ class TestConnection:
             ("{}", "the message: "),
             ('{"type": "hello", "protocol": 1, "instance": "home"}', "said before"),
             ('{"type": "turn"}', "turn.id: "),
-            (json.dumps({"type": "turn", "id": "t", "text": "x" * 4001, "language": "en"}), "turn.text: "),
+            (json.dumps({"type": "turn", "id": "t" * 201, "text": "x", "language": "en"}), "turn.id: "),
             ('{"type": "reply"}', "reply.to: "),
             (json.dumps({"type": "lend", "names": ["x"] * 2001}), "lend.names: "),
             (json.dumps({"type": "lend", "toolset": {"tools": [LIGHT] * 129}}), "lend.toolset.tools: "),
@@ -264,6 +276,38 @@ class TestTurn:
         assert (error["type"], error["id"], error["code"]) == ("turn-error", "a", code)
         assert error["text"]
         assert (await home.say("What time is it?"))["type"] == "turn-end"
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"text": "x" * 4001}, "turn.text: "),
+            ({"language": "x" * 36}, "turn.language: "),
+            ({"conversation_id": "x" * 201}, "turn.conversation_id: "),
+            ({"toolset": {"tools": [{"name": ""}]}}, "turn.toolset.tools.0.name: "),
+        ],
+        ids=lambda value: str(value)[:20],
+    )
+    async def test_a_turn_with_a_mistake_ends_and_no_other_does(
+        self, home: HomeAssistant, model: FakeOllama, fields: Json, said: str
+    ) -> None:
+        heard = asyncio.Event()
+        model.will_answer("Larks ", heard, "sing.")
+        await home.send("turn", id="good", text=QUESTION, language="en")
+        await home.until("turn-delta")
+        await home.send("turn", **{"id": "bad", "text": QUESTION, "language": "en", **fields})
+        error = await home.until("turn-error")
+        assert (error["id"], error["code"]) == ("bad", "bad-message")
+        assert said in error["text"]
+        heard.set()
+        assert (await home.until("turn-end"))["text"] == "Larks sing."
+
+    async def test_a_turn_with_a_mistake_and_the_name_of_another_is_refused(
+        self, home: HomeAssistant, model: FakeOllama
+    ) -> None:
+        model.will_answer(asyncio.Event())
+        for text in (QUESTION, "x" * 4001):
+            await home.send("turn", id="a", text=text, language="en")
+        assert await home.closed() == 4400
 
     async def test_without_its_model_it_says_so(self, home: HomeAssistant, model: FakeOllama) -> None:
         model.will_answer(Cut())
@@ -403,6 +447,67 @@ class TestTools:
         model.will_answer("Done.")
         await home.say(QUESTION, toolset={"tools": [{"name": "Küche.Licht", "parameters": {"type": "nonsense"}}]})
         assert [tool["name"] for tool in home.of("tool")] == ["Küche.Licht"]
+
+    async def test_what_waited_for_a_yes_is_done_by_the_turn_of_the_yes(
+        self, home: HomeAssistant, model: FakeOllama
+    ) -> None:
+        home.answers["tool"] = lambda message: {"text": f"{message['name']} did it."}
+        await asks_for_a_yes(home, model)
+        model.will_answer("It is bright now.")
+        yes = await home.say("Yes.", "yes", toolset=WITH_A_PAGE, conversation_id="c", language="en-GB")
+        assert yes["text"] == "It is bright now."
+        page, light = home.of("tool")
+        assert (page["turn"], page["name"]) == ("asks", "web__read")
+        assert (light["turn"], light["name"], light["arguments"]) == ("yes", "light__HassTurnOn", {"name": "lamp"})
+        assert "light__HassTurnOn did it." in told(model, "tool")[-1]
+
+    @pytest.mark.parametrize("toolset", [None, {"tools": [LIGHT | {"name": "light__HassTurnOff"}]}])
+    async def test_what_the_turn_of_the_yes_does_not_lend_has_failed(
+        self, home: HomeAssistant, model: FakeOllama, toolset: Json | None
+    ) -> None:
+        home.answers["tool"] = lambda message: {"text": "Did it."}
+        await asks_for_a_yes(home, model)
+        model.will_answer("That was not possible.")
+        yes = await home.say("Yes.", "yes", toolset=toolset, conversation_id="c")
+        assert yes["text"] == "That was not possible."
+        assert [tool["name"] for tool in home.of("tool")] == ["web__read"]
+        assert "It failed: Home Assistant does not lend this tool any more" in told(model, "tool")[-1]
+
+    async def test_after_the_yes_what_strangers_wrote_is_still_doubted(
+        self, home: HomeAssistant, model: FakeOllama
+    ) -> None:
+        home.answers["tool"] = lambda message: {"text": "Did it."}
+        await asks_for_a_yes(home, model)
+        model.will_answer(Call("light__HassTurnOn", {"name": "oven"}))
+        yes = await home.say("Yes.", "yes", toolset=WITH_A_PAGE, conversation_id="c")
+        assert "oven" in yes["text"]
+        assert yes["listen"] is True
+        assert [tool["arguments"] for tool in home.of("tool")[1:]] == [{"name": "lamp"}]
+        model.will_answer("Both are on.")
+        assert (await home.say("Yes.", "again", toolset=WITH_A_PAGE, conversation_id="c"))["text"] == "Both are on."
+        assert [tool["turn"] for tool in home.of("tool")] == ["asks", "yes", "again"]
+
+    async def test_another_house_does_not_do_what_this_one_was_asked_for(
+        self, home: HomeAssistant, url: str, model: FakeOllama
+    ) -> None:
+        home.answers["tool"] = lambda message: {"text": "Did it."}
+        await asks_for_a_yes(home, model)
+        model.will_answer("That was not possible.")
+        async with connected(url, {"instance": "other"}) as other:
+            await other.say("Yes.", "yes", toolset=WITH_A_PAGE, conversation_id="c")
+            assert other.of("tool") == []
+        assert "It failed: Home Assistant does not lend this tool any more" in told(model, "tool")[-1]
+
+    async def test_a_house_that_has_come_again_does_what_it_was_asked_for(
+        self, home: HomeAssistant, url: str, model: FakeOllama
+    ) -> None:
+        home.answers["tool"] = lambda message: {"text": "Did it."}
+        await asks_for_a_yes(home, model)
+        model.will_answer("It is bright now.")
+        async with connected(url) as again:
+            again.answers["tool"] = home.answers["tool"]
+            await again.say("Yes.", "yes", toolset=WITH_A_PAGE, conversation_id="c")
+            assert [tool["name"] for tool in again.of("tool")] == ["light__HassTurnOn"]
 
     async def test_cancelling_withdraws_a_tool(self, home: HomeAssistant, model: FakeOllama) -> None:
         model.will_answer(Call("light__HassTurnOn", {"name": "lamp"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
+from handlers.agent.caller import Role
 from handlers.agent.house.stage import HouseError
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.stage import HOUSEHOLD, Origin, Source
@@ -27,7 +29,7 @@ from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.tokens import Tokens
 from tests.support.house import House, open_house
-from tests.support.house_client import TOOLS, connected
+from tests.support.house_client import TOOLS, HomeAssistant, connected
 from tests.support.ollama import SOON, FakeOllama
 
 LARGE = "x" * 1_000_000
@@ -60,6 +62,32 @@ async def served(tmp_path: Path, piper: PiperSynthesizer) -> AsyncIterator[Serve
         status.houses = Houses(house.agent, Notices(piper), "its id", 10600, status.observe)
         async with serving(status) as url:
             yield Served(house, status.houses, url)
+            await status.houses.close()
+
+
+@dataclass
+class Guarded:
+    """A server that asks for a token."""
+
+    served: Served
+    tokens: Tokens
+    folder: Path
+
+    @contextlib.asynccontextmanager
+    async def connected(self, instance: str, secret: str) -> AsyncIterator[HomeAssistant]:
+        headers = {"Authorization": f"Bearer {secret}"}
+        async with aiohttp.ClientSession() as session, session.ws_connect(self.served.url, headers=headers) as socket:
+            await socket.send_json({"type": "hello", "protocol": 1, "instance": instance})
+            yield HomeAssistant(socket, await socket.receive_json(timeout=SOON))
+
+
+@pytest.fixture
+async def guarded(tmp_path: Path, piper: PiperSynthesizer) -> AsyncIterator[Guarded]:
+    async with FakeOllama() as ollama, open_house(tmp_path, ollama) as house:
+        status, tokens = Status(), Tokens(tmp_path)
+        status.houses = Houses(house.agent, Notices(piper), "its id", 10600, status.observe)
+        async with serving(status, tokens) as url:
+            yield Guarded(Served(house, status.houses, url), tokens, tmp_path)
             await status.houses.close()
 
 
@@ -170,6 +198,53 @@ async def test_a_token_is_asked_for(tmp_path: Path, token: str | None, status: i
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(url, headers=headers)
     assert refused.value.status == status
+
+
+@pytest.mark.parametrize(("role", "user"), [(Role.GUEST, ""), (Role.ADMIN, "anna")], ids=["guest", "person"])
+async def test_a_token_that_is_not_for_houses_is_refused(guarded: Guarded, role: Role, user: str) -> None:
+    """A person's would make everybody in that house this person."""
+    secret = guarded.tokens.add("phone", role, user)
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {secret}"}) as session:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await session.ws_connect(guarded.served.url)
+        assert refused.value.status == 403
+        handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+        handshake["Sec-WebSocket-Key"] = "MDEyMzQ1Njc4OWFiY2RlZg=="
+        async with session.get(guarded.served.url, headers=handshake) as answer:
+            told = (await answer.json())["error"]
+    assert "'phone'" in told
+    assert "meadowlark-server token add" in told
+
+
+@pytest.mark.parametrize("change", ["revoked", "guest", "unreadable"])
+@pytest.mark.parametrize("noticed", ["by its next turn", "in time"])
+async def test_a_token_that_is_worth_less_ends_its_connection(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch, change: str, noticed: str
+) -> None:
+    if noticed == "in time":
+        monkeypatch.setattr(house_session, "CHECK_SECONDS", 0.01)
+    secret = guarded.tokens.add("home", Role.USER)
+    kept = guarded.tokens.add("another", Role.USER)
+    async with (
+        guarded.connected("another", kept) as other,
+        guarded.connected("home", secret) as home,
+    ):
+        assert (await home.say("What time is it?"))["type"] == "turn-end"
+        file = guarded.folder / "tokens.json"
+        if change == "revoked":
+            guarded.tokens.revoke("home")
+        elif change == "guest":
+            document = json.loads(file.read_text())
+            document["tokens"][0]["role"] = "guest"
+            file.write_text(json.dumps(document))
+        else:
+            file.write_text("{")
+        if noticed == "by its next turn":
+            await home.send("turn", id="a", text="What time is it?", language="en")
+        assert await home.closed() == (1011 if change == "unreadable" else 4401)
+        assert len(home.of("turn-end")) == 1
+        if change != "unreadable":
+            assert (await other.say("What time is it?"))["type"] == "turn-end"
 
 
 async def test_people_are_called_as_the_house_calls_them(tmp_path: Path, store: ModelStore) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import resource
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from handlers.agent.caller import Role
 from handlers.errors import SettingsError
 from server.http import HttpServer, Status
 from server.metrics import Metrics
@@ -76,11 +79,57 @@ async def test_a_token_is_asked_for(tmp_path: Path) -> None:
         await http.close()
 
 
+async def test_without_a_token_nobody_is_taken_for_the_page_of_a_stranger(tmp_path: Path) -> None:
+    """A router may give the server any name."""
+    named = {"Host": "server.fritz.box:10680"}
+    async with with_tokens(tmp_path) as address, aiohttp.ClientSession() as session:
+        for headers, expected in [
+            (named, 401),
+            ({**named, "Authorization": "Bearer secret"}, 200),
+            ({"Authorization": "Bearer secret", "Origin": "http://evil.example"}, 403),
+            ({"Origin": "http://evil.example"}, 401),
+        ]:
+            async with session.get(f"{address}/api/v1/voice/status", headers=headers) as answer:
+                assert answer.status == expected, headers
+
+
+async def test_what_is_no_text_is_no_token(tmp_path: Path) -> None:
+    async with with_tokens(tmp_path) as address, asyncio.timeout(ANSWER_SECONDS):
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer caf\xe9\r\n\r\n")
+        assert b" 401 " in await reader.readline()
+        writer.close()
+
+
+async def test_the_status_tells_what_its_token_may_do(tmp_path: Path, server: ServerProcess) -> None:
+    guest = Tokens(tmp_path).add("phone", Role.GUEST)
+    async with with_tokens(tmp_path) as address, aiohttp.ClientSession() as session:
+        for asked, secret, expected in [
+            (address, "secret", {"role": "admin", "token": "first"}),
+            (address, guest, {"role": "guest", "token": "phone"}),
+            (url(server, ""), "", {"role": "admin", "token": ""}),
+        ]:
+            headers = {"Authorization": f"Bearer {secret}"} if secret else {}
+            async with session.get(f"{asked}/api/v1/voice/status", headers=headers) as answer:
+                assert (await answer.json())["access"] == expected
+
+
 async def test_unknown_metrics_labels_stay_few(server: ServerProcess) -> None:
     async with aiohttp.ClientSession() as session, session.get(url(server, "/metrics")) as answer:
         families = {family.name: family for family in text_string_to_metric_families(await answer.text())}
     routes = {sample.labels["route"] for sample in families["meadowlark_turns"].samples}
     assert routes <= {"skill", "builtin", "ollama", "none"}
+
+
+@contextlib.asynccontextmanager
+async def with_tokens(folder: Path) -> AsyncIterator[str]:
+    """A server that asks for a token, before its engines are loaded; its address."""
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), Tokens(folder, first="secret"))
+    await http.start()
+    try:
+        yield f"http://127.0.0.1:{http.port}"
+    finally:
+        await http.close()
 
 
 async def _turns(session: aiohttp.ClientSession, server: ServerProcess) -> float:

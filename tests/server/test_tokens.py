@@ -37,6 +37,7 @@ def test_a_token_is_found_by_its_secret_and_kept_as_a_hash(tokens: Tokens, tmp_p
     assert (found.name, found.may, found.user) == ("phone", Role.USER, "anna")
     assert tokens.find(secret + "x") is None
     assert tokens.find("") is None
+    assert tokens.find("caf\udce9") is None  # as bytes that are no text come out of a header
     file = tmp_path / "tokens.json"
     assert secret not in file.read_text()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -109,7 +110,7 @@ async def server(tokens: Tokens, tmp_path: Path) -> AsyncIterator[Server]:
     async with opened(tmp_path / "memory") as (memories, _):
         for tenant in (HOUSEHOLD, ANNA, TOM):
             await memories.add(tenant, f"A note of {tenant.key}", Source(Origin.API), "en")
-        app = web.Application(middlewares=[answer_in_json, ask_for_token(tokens)])
+        app = web.Application(middlewares=[ask_for_token(tokens), answer_in_json])
         app.add_routes([web.get("/who", who), web.get("/health", who), *MemoryApi(lambda: memories).routes()])
         runner = web.AppRunner(app)
         await runner.setup()

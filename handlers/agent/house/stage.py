@@ -50,6 +50,8 @@ class Lent:
     tools: Sequence[Tool] = ()
     instructions: str = ""
     """What the house tells a language model of itself: its rooms and devices, how to use the tools."""
+    house: str = ""
+    """Which one it is: the same after it has connected anew."""
 
 
 class Lender(Protocol):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from handlers.agent.caller import Role
+from handlers.agent.house.borrowed import Borrowed
 from handlers.agent.stage import AnswerPart
 
 CONFIRM_SECONDS = 30.0
@@ -34,6 +35,8 @@ class Pending(Generic[D]):
     """The least that whoever says yes must be."""
     forgets: bool = False
     """Whether the conversation forgets what was said before, too."""
+    borrowed: Borrowed | None = None
+    """What a house lends to it; the turn of the yes has to lend it anew."""
     expires: float = field(default_factory=lambda: time.monotonic() + CONFIRM_SECONDS)
     """On the monotonic clock."""
 

@@ -129,6 +129,16 @@ async def test_what_is_said_in_several_rounds_is_one_text(house: House) -> None:
     assert turn.answer == "Let me see. And Oslo. Rain in both."
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("Let me see. ", ["The lamp."]), ("Let me see. ", [" The lamp."]), ("Let me see.", [" ", " The", " lamp."])],
+)
+async def test_one_blank_stands_where_a_tool_ran(house: House, before: str, after: list[str]) -> None:
+    house.ollama.will_answer(before, Call("weather", {"name": "Rome"}))
+    house.ollama.will_answer(*after)
+    assert await house.ask(QUESTION) == "Let me see. The lamp."
+
+
 async def test_a_failure_is_told_to_the_model_which_may_go_on(house: House) -> None:
     house.ollama.will_answer(Call("broken", {"name": "x"}))
     house.ollama.will_answer("The fuse is gone.")

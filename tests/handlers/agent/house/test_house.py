@@ -170,6 +170,30 @@ async def test_a_lent_tool_is_called_and_its_failure_is_told_to_the_model(home: 
     assert "There is no moon" in home.ollama.chats[1]["messages"][-1]["content"]
 
 
+@pytest.mark.parametrize("stays", [True, False])
+async def test_what_waits_for_a_yes_is_done_with_what_is_lent_then(home: Home, lender: Lender, stays: bool) -> None:
+    """And for whoever asked, though whoever says yes may do more."""
+    done: list[tuple[str, Caller]] = []
+
+    def opener(key: str) -> LocalTool:
+        async def open_door(arguments: Arguments, caller: Caller) -> str:
+            done.append((key, caller))
+            return "Opened."
+
+        return LocalTool(ToolSpec("open_door", "Opens the door"), open_door, destructive=True)
+
+    lender.tools = [opener("then")]
+    home.ollama.will_answer(Call("open_door", {}))
+    assert "Say yes to confirm." in (await ask(home, "Would somebody let the cat in"))[0]
+    lender.tools = [opener("now")]
+    if not stays:
+        home.agent.house.leave(lender)
+    await ask(home, "Yes.", replace(HALL, user="boss", role=Role.ADMIN))
+    assert done == ([("now", replace(HALL, room="Hall"))] if stays else [])
+    failed = "does not lend this tool" in home.ollama.chats[1]["messages"][-1]["content"]
+    assert failed is not stays
+
+
 def test_of_two_houses_the_newer_is_lent_and_the_older_comes_back() -> None:
     house, older, newer = House(), Lender(), Lender()
     newer.names = ["Villa"]
