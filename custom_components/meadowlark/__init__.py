@@ -19,6 +19,7 @@ from .client import (
     NotMeadowlarkError,
     NotReadyError,
     Server,
+    TooManyTriesError,
     TooNewError,
     TooOldError,
 )
@@ -28,6 +29,7 @@ from .latency import Latencies
 from .lending import Lending
 from .link import Link
 from .pipeline import async_ensure_pipeline, async_remove_pipeline
+from .satellites import Satellites
 from .services import async_setup_services
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
@@ -87,7 +89,9 @@ async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: MeadowlarkConfigEntry, device: DeviceEntry
 ) -> bool:
     """Whether the user may remove a device: a satellite that is gone."""
-    return entry.runtime_data.link.lending.satellites.may_remove(device)
+    data: MeadowlarkData | None = getattr(entry, "runtime_data", None)  # not while the server is away
+    satellites = data.link.lending.satellites if data is not None else Satellites(hass, entry)
+    return satellites.may_remove(device)
 
 
 async def _checked(hass: HomeAssistant, entry: MeadowlarkConfigEntry, client: Client) -> Server:
@@ -99,7 +103,9 @@ async def _checked(hass: HomeAssistant, entry: MeadowlarkConfigEntry, client: Cl
         _forget_issues(hass, entry)
         await client.check_ready()
     except InvalidAuthError as error:
-        raise ConfigEntryAuthFailed(translation_domain=DOMAIN, translation_key="invalid_auth") from error
+        raise ConfigEntryAuthFailed(translation_domain=DOMAIN, translation_key=error.key) from error
+    except TooManyTriesError as error:
+        raise ConfigEntryNotReady(translation_domain=DOMAIN, translation_key="too_many_tries") from error
     except TooOldError as error:
         raise _needs_mending(hass, entry, "server_too_old", {"name": entry.title, "version": str(error)}) from error
     except TooNewError as error:

@@ -26,6 +26,9 @@ _MOST_BYTES = 4 << 20
 _MOST_FOUND = 100
 """Memories of one search, as many as the server gives."""
 
+_GUEST = "guest"
+"""The role of a token with which nobody may act."""
+
 HOUSEHOLD = "household"
 """The memory that everybody shares."""
 
@@ -44,6 +47,18 @@ class InvalidAuthError(ClientError):
     """The server asks for a token, and this is not it."""
 
     key = "invalid_auth"
+
+
+class GuestTokenError(InvalidAuthError):
+    """The token is one of a guest, who may talk, but to whom no house is lent."""
+
+    key = "guest_token"
+
+
+class TooManyTriesError(ClientError):
+    """The server takes no token for a while, as too many were wrong."""
+
+    key = "too_many_tries"
 
 
 class NotMeadowlarkError(ClientError):
@@ -129,8 +144,11 @@ class Client:
     async def server(self) -> Server:
         """What answers there."""
         status, answer = await self._ask("GET", _STATUS)
-        if status == HTTPStatus.UNAUTHORIZED:
+        ours = "error" in answer
+        if status == HTTPStatus.UNAUTHORIZED or (status == HTTPStatus.FORBIDDEN and ours):
             raise InvalidAuthError
+        if status == HTTPStatus.TOO_MANY_REQUESTS and ours:
+            raise TooManyTriesError
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise CannotConnectError(f"HTTP status {status}")
         version = answer.get("version")
@@ -143,6 +161,9 @@ class Client:
             raise TooNewError(version)
         if not isinstance(wyoming_port, int) or not isinstance(server_id, str) or not server_id:
             raise NotMeadowlarkError
+        access = answer.get("access")
+        if isinstance(access, Mapping) and access.get("role") == _GUEST:
+            raise GuestTokenError
         return Server(
             id=server_id,
             name=str(answer.get("name") or NAME),

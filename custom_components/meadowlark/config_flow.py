@@ -219,9 +219,9 @@ class MeadowlarkConfigFlow(ConfigFlow, domain=DOMAIN):
             return None
         try:
             return await self._client(given).server()
-        except InvalidAuthError:
+        except InvalidAuthError as error:
             self._wants_token = True
-            problems.errors[CONF_TOKEN] = InvalidAuthError.key
+            problems.errors[CONF_TOKEN] = error.key
         except ClientError as error:
             problems.errors["base"] = error.key
             problems.placeholders["version"] = str(error)

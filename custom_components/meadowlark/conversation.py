@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal, override
 
 from homeassistant.components import conversation
@@ -15,14 +17,13 @@ from homeassistant.helpers import intent, llm
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.template import Template
 from homeassistant.helpers.translation import async_get_translations
-from homeassistant.util.ulid import ulid_now
 
-from .const import DEFAULT_LLM_APIS, DOMAIN, LOGGER
+from .const import DEFAULT_LLM_APIS, DOMAIN
 from .data import MeadowlarkConfigEntry
 from .entity import MeadowlarkEntity
-from .lending import LONGEST_INSTRUCTIONS, LONGEST_NAME, LONGEST_TEXT, Shape, failure, told
-from .link import Delta, End, HouseTool, HouseTools, LinkError, ServerTool, ServerToolResult, Turn, TurnEvent
+from .lending import LONGEST_ID, LONGEST_INSTRUCTIONS, LONGEST_LANGUAGE, LONGEST_NAME, LONGEST_TEXT, Shape
 from .satellites import area_of
+from .turn import Delta, End, HouseTool, HouseToolResult, LinkError, ServerTool, ServerToolResult, Turn, TurnEvent
 
 PARALLEL_UPDATES = 0
 """The server has a limit of its own, and conversations do not wait for each other."""
@@ -32,8 +33,14 @@ _MOST_PAST = 10
 
 type _Deltas = AsyncGenerator[conversation.AssistantContentDeltaDict | conversation.ToolResultContentDeltaDict]
 
-type _Reply = Callable[[HouseTool, Shape], None]
-"""Tells the server what came of a tool."""
+
+@dataclass(frozen=True)
+class _Failed:
+    """Marks in the chat log what was said because a turn failed: it is no answer that the agent has given."""
+
+
+_ERROR = "Error: "
+"""How Home Assistant begins what it writes into the chat log when a turn has raised or was cancelled."""
 
 
 async def async_setup_entry(
@@ -87,7 +94,7 @@ class MeadowlarkConversation(MeadowlarkEntity, conversation.ConversationEntity):
             )
         except conversation.ConverseError as error:
             return error.as_conversation_result()
-        answer = _Answer(self.hass, self.entity_id, self._link.answer, user_input.language)
+        answer = _Answer(self.hass, self.entity_id, user_input.language)
         turn = Turn(user_input, chat_log, await self._message(user_input, chat_log))
         async with aclosing(self._link.turn(turn)) as events:
             await answer.write(chat_log, events)
@@ -119,10 +126,10 @@ class MeadowlarkConversation(MeadowlarkEntity, conversation.ConversationEntity):
             instructions.append(chat_log.extra_system_prompt)
         return {
             "text": user_input.text,
-            "language": user_input.language,
-            "conversation_id": chat_log.conversation_id,
-            "satellite": user_input.satellite_id or user_input.device_id or "",
-            "user": user_id or "",
+            "language": user_input.language[:LONGEST_LANGUAGE],
+            "conversation_id": _bounded(chat_log.conversation_id),
+            "satellite": _bounded(user_input.satellite_id or user_input.device_id or ""),
+            "user": _bounded(user_id or ""),
             "room": self._room(user_input)[:LONGEST_NAME],
             "toolset": self._toolset(chat_log.llm_api) if chat_log.llm_api else None,
             "instructions": "\n".join(instructions)[:LONGEST_INSTRUCTIONS],
@@ -150,53 +157,32 @@ class MeadowlarkConversation(MeadowlarkEntity, conversation.ConversationEntity):
 class _Answer:
     """One answer of the server, on its way into the chat log."""
 
-    def __init__(self, hass: HomeAssistant, agent_id: str, reply: _Reply, language: str) -> None:
+    def __init__(self, hass: HomeAssistant, agent_id: str, language: str) -> None:
         self.listen = False
         """Whether it is a question: then the microphone opens again."""
         self.error: str | None = None
         """What is said because the turn failed."""
         self._hass = hass
         self._agent_id = agent_id
-        self._reply = reply
         self._language = language
         self._whole = ""
-        self._waiting: dict[str, HouseTool] = {}
-        """Tools of the house that run, by the ids of their calls in the chat log."""
 
     async def write(self, chat_log: conversation.ChatLog, events: AsyncGenerator[TurnEvent]) -> None:
-        """Write what happens in a turn into the chat log. Home Assistant runs the tools, and the server is told."""
+        """Write what happens in a turn into the chat log."""
         async with aclosing(self._deltas(events)) as deltas:
-            while True:
-                try:
-                    async for content in chat_log.async_add_delta_content_stream(self._agent_id, deltas):
-                        if isinstance(content, conversation.ToolResultContent):
-                            self._tell(content.tool_call_id, content.result)
-                    break
-                except Exception as error:
-                    if not self._waiting:
-                        raise
-                    # A tool with a defect: the chat log lets go of all that run. The answer goes on, in a new stream.
-                    LOGGER.warning("A tool of Home Assistant failed (%s)", type(error).__name__)
-                    LOGGER.debug("A tool failed", exc_info=error)
-                    for call_id, tool in tuple(self._waiting.items()):
-                        result = failure(error)
-                        chat_log.async_add_assistant_content_without_tools(
-                            conversation.ToolResultContent(self._agent_id, call_id, tool.name, result)
-                        )
-                        self._tell(call_id, result)
+            async for _ in chat_log.async_add_delta_content_stream(self._agent_id, deltas):
+                pass
         if not isinstance(chat_log.content[-1], conversation.AssistantContent) or not chat_log.content[-1].content:
             chat_log.async_add_assistant_content_without_tools(
                 conversation.AssistantContent(agent_id=self._agent_id, content=self._whole)
             )
 
-    def _tell(self, call_id: str, result: llm.ToolResult) -> None:
-        """Tell the server what came of a tool of the house."""
-        tool = self._waiting.pop(call_id, None)
-        if tool is not None:
-            self._reply(tool, told(result))
-
     async def _deltas(self, events: AsyncGenerator[TurnEvent]) -> _Deltas:
-        """What happens in a turn, as the chat log takes it. A failure is said, too."""
+        """What happens in a turn, as the chat log takes it. A failure is said, too.
+
+        To the chat log all tools are external, also those of the house: it would wait for each in the order of the
+        calls, and say nothing meanwhile.
+        """
         said = False
         running: dict[str, str] = {}
         yield {"role": "assistant"}
@@ -206,56 +192,51 @@ class _Answer:
                     case Delta(text):
                         said = True
                         yield {"content": text}
-                    case ServerTool(call, name, arguments):
+                    case ServerTool(call, name, arguments) | HouseTool(call, name, arguments):
                         running[call] = name
                         yield {"tool_calls": [llm.ToolInput(name, arguments, id=call, external=True)]}
                     case ServerToolResult(call, text, failed) if call in running:
-                        yield _result(call, running.pop(call), {"text": text}, failed)
+                        yield _result(call, running.pop(call), llm.ToolResult(data={"text": text}, error=failed))
                         yield {"role": "assistant"}
-                    case HouseTools(tools):
-                        yield {"tool_calls": [self._wanted(tool) for tool in tools]}
-                        yield {"role": "assistant"}  # Home Assistant runs them now, and goes on when they are done
+                    case HouseToolResult(call, result) if call in running:
+                        yield _result(call, running.pop(call), result)
+                        yield {"role": "assistant"}
                     case End(text, listen):
                         self._whole, self.listen = text, listen
                         if not said and text:
                             yield {"content": text}
         except LinkError as error:
-            for call, name in running.items():
-                yield _result(call, name, {"text": error.text}, True)
             self.error = self._whole = await _sentence(self._hass, error, self._language)
+            for call, name in running.items():
+                yield _result(call, name, llm.ToolResult(data={"text": error.text}, error=True))
             if running:
                 yield {"role": "assistant"}
-            yield {"content": f" {self.error}" if said else self.error}
-
-    def _wanted(self, tool: HouseTool) -> llm.ToolInput:
-        """A tool of the house, for Home Assistant to run. Some language models number their calls anew each time."""
-        call_id = ulid_now() if not tool.call or tool.call in self._waiting else tool.call
-        self._waiting[call_id] = tool
-        return llm.ToolInput(tool.name, tool.arguments, id=call_id)
+            yield {"content": f" {self.error}" if said else self.error, "native": _Failed()}
 
 
-def _result(call: str, name: str, data: dict[str, str], failed: bool) -> conversation.ToolResultContentDeltaDict:
-    return {
-        "role": "tool_result",
-        "tool_call_id": call,
-        "tool_name": name,
-        "result": llm.ToolResult(data=dict(data), error=failed),
-    }
+def _result(call: str, name: str, result: llm.ToolResult) -> conversation.ToolResultContentDeltaDict:
+    return {"role": "tool_result", "tool_call_id": call, "tool_name": name, "result": result}
 
 
 def _history(chat_log: conversation.ChatLog, agent_id: str) -> list[Shape]:
     """Earlier questions of the conversation that were answered, the oldest first."""
     past: list[Shape] = []
-    question = ""
+    failed: list[Shape] = []
     for content in chat_log.content:
         if isinstance(content, conversation.UserContent):
-            question = content.content
-            past.append({"question": question[:LONGEST_TEXT], "answer": "", "ours": False})
+            past.append({"question": content.content[:LONGEST_TEXT], "answer": "", "ours": False})
         elif isinstance(content, conversation.AssistantContent) and content.content and past:
+            if isinstance(content.native, _Failed) or content.content.startswith(_ERROR):
+                failed.append(past[-1])
             past[-1]["answer"] = f"{past[-1]['answer']} {content.content}".strip()[:LONGEST_TEXT]
             past[-1]["ours"] = content.agent_id == agent_id
     # The last question is the one that is asked now.
-    return [one for one in past[:-1] if one["answer"]][-_MOST_PAST:]
+    return [one for one in past[:-1] if one["answer"] and all(one is not other for other in failed)][-_MOST_PAST:]
+
+
+def _bounded(name: str) -> str:
+    """An id as the server takes it. A long one becomes another that is as unique."""
+    return name if len(name) <= LONGEST_ID else sha256(name.encode()).hexdigest()
 
 
 async def _sentence(hass: HomeAssistant, error: LinkError, language: str) -> str:

@@ -10,7 +10,7 @@ from homeassistant.core import HomeAssistant
 
 from .client import ClientError
 from .const import CONF_LEND_HOUSE
-from .data import MeadowlarkConfigEntry
+from .data import MeadowlarkConfigEntry, MeadowlarkData
 from .latency import STAGES
 
 _SECRETS = frozenset({CONF_HOST, CONF_TOKEN})
@@ -26,17 +26,26 @@ _PLAIN_TURN = ("service", "route", "outcome", "marks_ms")
 
 
 async def async_get_config_entry_diagnostics(hass: HomeAssistant, entry: MeadowlarkConfigEntry) -> dict[str, object]:
-    """Entry, server, connection, waits."""
-    data = entry.runtime_data
+    """Entry, server, connection, waits. While the entry is not set up, why, and the entry alone."""
+    told: dict[str, object] = {
+        "entry": {
+            "data": async_redact_data(entry.data, _SECRETS),
+            "options": {key: value if key in _PLAIN_OPTIONS else REDACTED for key, value in entry.options.items()},
+            "state": entry.state.value,
+            "problem": entry.error_reason_translation_key,
+        }
+    }
+    data: MeadowlarkData | None = getattr(entry, "runtime_data", None)
+    return told if data is None else told | await _of_server(data)
+
+
+async def _of_server(data: MeadowlarkData) -> dict[str, object]:
+    """What is known of a server that is in use."""
     try:
         status: object = _status(await data.client.status())
     except ClientError as error:
         status = {"problem": error.key}
     return {
-        "entry": {
-            "data": async_redact_data(entry.data, _SECRETS),
-            "options": {key: value if key in _PLAIN_OPTIONS else REDACTED for key, value in entry.options.items()},
-        },
         "server": {"version": data.server.version, "house_protocol": data.server.house_protocol},
         "status": status,
         "link": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import probatio
@@ -15,6 +16,7 @@ from homeassistant.components import conversation, persistent_notification
 from homeassistant.components.conversation.default_agent import DefaultAgent
 from homeassistant.components.homeassistant.exposed_entities import async_listen_entity_updates, async_should_expose
 from homeassistant.components.intent import async_device_supports_timers
+from homeassistant.components.media_player import INTENT_MEDIA_SEARCH_AND_PLAY
 from homeassistant.const import ATTR_ENTITY_ID, CONF_LLM_HASS_API, EVENT_COMPONENT_LOADED, EVENT_STATE_CHANGED
 from homeassistant.core import CALLBACK_TYPE, Context, Event, EventStateChangedData, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
@@ -32,7 +34,7 @@ from .satellites import Satellites
 
 if TYPE_CHECKING:
     from .data import MeadowlarkConfigEntry
-    from .link import Turn
+    from .turn import Turn
 
 EVENT_ANNOUNCEMENT = f"{DOMAIN}_announcement"
 """Fired with `text` and `language` when something is to be said that belongs to no satellite of Home Assistant's."""
@@ -40,6 +42,8 @@ EVENT_ANNOUNCEMENT = f"{DOMAIN}_announcement"
 MOST_NAMES = 2000
 MOST_TOOLS = 128
 LONGEST_NAME = 200
+LONGEST_ID = 200
+LONGEST_LANGUAGE = 35
 LONGEST_TEXT = 4000
 LONGEST_INSTRUCTIONS = 200_000
 LONGEST_RESULT = 200_000
@@ -78,6 +82,9 @@ _TIMERS = frozenset(
     }
 )
 """Understood everywhere, but only a device that can ring has such timers; elsewhere the server's own are meant."""
+
+_AGENTS_OWN = frozenset({intent.INTENT_GET_STATE, INTENT_MEDIA_SEARCH_AND_PLAY})
+"""Home Assistant leaves them to an agent that has its tools, as that one answers better, and so do turns of its own."""
 
 type Shape = dict[str, object]
 """A JSON object of the server's messages."""
@@ -135,7 +142,7 @@ class Lending:
         return {
             "type": "lend",
             "names": list(_bounded(self._names())),
-            "rooms": self.satellites.rooms,
+            "rooms": _rooms(self.satellites.rooms),
             "people": await self._people(),
             "sentences": bool(self._apis),
             "toolset": await self._satellites_toolset(),
@@ -146,7 +153,7 @@ class Lending:
         match message:
             case {"type": "recognize", "text": str(), "language": str()}:
                 said = await self._said(message, turn)
-                return {"understood": await self._recognize(said) if self._may_act(turn) else None}
+                return {"understood": await self._recognize(said, turn) if self._may_act(turn) else None}
             case {"type": "perform", "text": str(), "language": str()}:
                 said = await self._said(message, turn)
                 return await self._perform(said, turn) if self._may_act(turn) else {"understood": None}
@@ -158,6 +165,12 @@ class Lending:
             case {"type": "announce", "satellite": str(satellite), "text": str(text), "language": str(language)}:
                 return {"heard": await self._announce(satellite, text, language)}
         raise HomeAssistantError("Home Assistant does not know this request")
+
+    async def run_tool(self, call: llm.ToolInput, turn: Turn) -> llm.ToolResult:
+        """Run a tool that was lent to a turn. Any error of the tool is raised."""
+        if turn.chat_log.llm_api is None:
+            raise HomeAssistantError("This turn has no tools")
+        return await turn.chat_log.llm_api.async_call_tool(call)
 
     def toolset(self, api: llm.APIInstance) -> Shape:
         """Home Assistant's tools as the server describes them to its language model."""
@@ -251,7 +264,7 @@ class Lending:
             agent_id=conversation.HOME_ASSISTANT_AGENT,
         )
 
-    async def _recognize(self, said: conversation.ConversationInput) -> Shape | None:
+    async def _recognize(self, said: conversation.ConversationInput, turn: Turn | None) -> Shape | None:
         """Whether sentences of automations, or of Home Assistant itself, mean exactly this. Changes nothing."""
         agent = conversation.async_get_agent(self._hass)
         if not isinstance(agent, DefaultAgent):
@@ -264,7 +277,7 @@ class Lending:
         if not await self._load(said.language):
             return None
         result = await agent.async_recognize_intent(said, strict_intents_only=True)
-        if result is None or not self._is_for_us(result, said):
+        if result is None or not self._is_for_us(result, said, turn):
             return None
         name = result.intent.name
         return {
@@ -276,15 +289,17 @@ class Lending:
     async def _perform(self, said: conversation.ConversationInput, turn: Turn | None) -> Shape:
         """Do what a sentence means, in the chat log of the turn, else in one of its own."""
         if turn is not None:
-            return await self._perform_in(said, turn.chat_log)
+            return await self._perform_in(said, turn.chat_log, turn)
         session = chat_session.ChatSession(ulid_now())
         try:
             with conversation.async_get_chat_log(self._hass, session, said) as chat_log:
-                return await self._perform_in(said, chat_log)
+                return await self._perform_in(said, chat_log, None)
         finally:
             session.async_cleanup()
 
-    async def _perform_in(self, said: conversation.ConversationInput, chat_log: conversation.ChatLog) -> Shape:
+    async def _perform_in(
+        self, said: conversation.ConversationInput, chat_log: conversation.ChatLog, turn: Turn | None
+    ) -> Shape:
         spoken = await conversation.async_handle_sentence_triggers(self._hass, said, chat_log)
         if spoken is not None:
             return {"understood": {"intent": "sentence_trigger"}, "text": spoken[:LONGEST_RESULT]}
@@ -292,7 +307,7 @@ class Lending:
 
         def is_not_for_us(result: RecognizeResult) -> bool:
             done[:] = [result.intent.name]
-            return not self._is_for_us(result, said)
+            return not self._is_for_us(result, said, turn)
 
         if not await self._load(said.language):
             return {"understood": None}
@@ -306,9 +321,11 @@ class Lending:
             "failed": response.response_type is intent.IntentResponseType.ERROR,
         }
 
-    def _is_for_us(self, result: RecognizeResult, said: conversation.ConversationInput) -> bool:
+    def _is_for_us(self, result: RecognizeResult, said: conversation.ConversationInput, turn: Turn | None) -> bool:
         """Whether a match is whole, something here can do it, and it can do it there."""
         name = result.intent.name
+        if turn is not None and name in _AGENTS_OWN:
+            return False
         if result.unmatched_entities or all(handler.intent_type != name for handler in intent.async_get(self._hass)):
             return False
         if name not in _TIMERS:
@@ -386,6 +403,11 @@ def _llm_context(context: Context, language: str, device_id: str | None) -> llm.
     return llm.LLMContext(
         platform=DOMAIN, context=context, language=language, assistant=conversation.DOMAIN, device_id=device_id
     )
+
+
+def _rooms(rooms: Mapping[str, str]) -> dict[str, str]:
+    """Of satellites, as many and as long as the server takes."""
+    return {satellite: room[:LONGEST_NAME] for satellite, room in islice(rooms.items(), MOST_NAMES)}
 
 
 def _bounded(names: Iterable[str]) -> Iterator[str]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, TypedDict, cast
 
+import probatio as vol
 from homeassistant.components import conversation, stt, tts
 from homeassistant.components.assist_pipeline import (
     Pipeline,
@@ -27,6 +28,10 @@ from .data import MeadowlarkConfigEntry
 
 CONF_PIPELINE: Final = "pipeline"
 """In the entry's data: the id of its pipeline. It stays when the user has deleted that one, and none is made again."""
+
+CONF_ENGINES: Final = "pipeline_engines"
+"""In the entry's data: the kinds of engine that its pipeline was given once. One of these that is none now is the
+user's choice, and no other."""
 
 ENGINES: Final = {
     Platform.STT: "stt_engine",
@@ -106,7 +111,7 @@ async def async_ensure_pipeline(hass: HomeAssistant, entry: MeadowlarkConfigEntr
 
 async def async_recreate_pipeline(hass: HomeAssistant, entry: MeadowlarkConfigEntry) -> None:
     """Make the pipeline again, though the user has deleted it."""
-    _remember(hass, entry, None)
+    _remember(hass, entry, None, ())
     await _ensure(hass, entry)
 
 
@@ -141,19 +146,28 @@ async def async_remove_pipeline(hass: HomeAssistant, entry: MeadowlarkConfigEntr
 
 
 async def _ensure(hass: HomeAssistant, entry: MeadowlarkConfigEntry) -> None:
-    async with hass.data.setdefault(_ONE_AT_A_TIME, asyncio.Lock()):
-        await async_setup_pipeline_store(hass)
-        engines = _entities(hass, entry)
-        pipeline = _find(hass, entry, engines)
-        if pipeline is not None:
-            await _mend(hass, entry, pipeline, engines)
-        elif entry.data.get(CONF_PIPELINE) is None and Platform.CONVERSATION in engines:
-            pipeline = await _create(hass, entry, engines)
-        if pipeline is not None:
-            _remember(hass, entry, pipeline.id)
-            _tell_of_voices(hass, entry, engines)
-            if entry.data.get(CONF_PREFERRED):
-                await _prefer(hass, entry, pipeline)
+    """Make or mend the pipeline. Where that fails the server is used without: part of it is not public."""
+    try:
+        async with hass.data.setdefault(_ONE_AT_A_TIME, asyncio.Lock()):
+            await async_setup_pipeline_store(hass)
+            engines = _entities(hass, entry)
+            wanted = _wanted(hass, entry, engines)
+            pipeline = _find(hass, entry, engines)
+            if pipeline is not None:
+                await _mend(hass, entry, pipeline, engines, wanted)
+            elif entry.data.get(CONF_PIPELINE) is None and Platform.CONVERSATION in engines:
+                pipeline = await _create(hass, entry, engines, wanted)
+            if pipeline is not None:
+                _remember(hass, entry, pipeline.id, wanted)
+                _tell_of_voices(hass, entry, engines)
+                if entry.data.get(CONF_PREFERRED):
+                    await _prefer(hass, entry, pipeline)
+    except Exception as error:
+        LOGGER.warning(
+            "Check the Assist pipeline of %s under Settings > Voice assistants, which could not be made or mended: %r",
+            entry.title,
+            error,
+        )
 
 
 async def _ensure_later(hass: HomeAssistant, entry: MeadowlarkConfigEntry) -> None:
@@ -176,10 +190,15 @@ async def _ensure_later(hass: HomeAssistant, entry: MeadowlarkConfigEntry) -> No
     await _ensure(hass, entry)
 
 
-async def _create(hass: HomeAssistant, entry: MeadowlarkConfigEntry, engines: dict[Platform, str]) -> Pipeline | None:
+async def _create(
+    hass: HomeAssistant,
+    entry: MeadowlarkConfigEntry,
+    engines: dict[Platform, str],
+    wanted_of: dict[Platform, _Settings],
+) -> Pipeline | None:
     name = _free_name(hass, entry.title)
     wanted: _Settings = {}
-    for settings in _wanted(hass, entry, engines).values():
+    for settings in wanted_of.values():
         wanted |= settings
     pipeline = None
     if Platform.STT in engines and Platform.TTS in engines:
@@ -190,7 +209,7 @@ async def _create(hass: HomeAssistant, entry: MeadowlarkConfigEntry, engines: di
         try:
             store = (await async_setup_pipeline_store(hass)).pipeline_store
             pipeline = await store.async_create_item({**_NOTHING, "name": name, "language": language, **wanted})
-        except (AttributeError, TypeError, ValueError, CollectionError) as error:
+        except (AttributeError, TypeError, ValueError, CollectionError, vol.Invalid) as error:
             LOGGER.warning("Make an Assist pipeline for %s under Settings > Voice assistants: %s", entry.title, error)
             return None
     await async_update_pipeline(hass, pipeline, **wanted, prefer_local_intents=True)
@@ -198,13 +217,19 @@ async def _create(hass: HomeAssistant, entry: MeadowlarkConfigEntry, engines: di
 
 
 async def _mend(
-    hass: HomeAssistant, entry: MeadowlarkConfigEntry, pipeline: Pipeline, engines: dict[Platform, str]
+    hass: HomeAssistant,
+    entry: MeadowlarkConfigEntry,
+    pipeline: Pipeline,
+    engines: dict[Platform, str],
+    wanted_of: dict[Platform, _Settings],
 ) -> None:
-    """Set again what is missing. An engine that the user has chosen instead of ours stays."""
+    """Set again what is gone. What the user has chosen instead of ours stays, and that may be none."""
     updates: _Settings = {}
-    for platform, wanted in _wanted(hass, entry, engines).items():
+    given = entry.data.get(CONF_ENGINES, ())
+    for platform, wanted in wanted_of.items():
         engine = getattr(pipeline, ENGINES[platform])
-        if _missing(hass, engine) or (engine == engines[platform] and not _fits(hass, entry, pipeline, platform)):
+        missing = platform not in given if engine is None else _missing(hass, engine)
+        if missing or (engine == engines[platform] and not _fits(hass, entry, pipeline, platform)):
             updates |= wanted
     if updates:
         await async_update_pipeline(hass, pipeline, **updates)
@@ -258,9 +283,15 @@ def _find(hass: HomeAssistant, entry: MeadowlarkConfigEntry, engines: dict[Platf
     )
 
 
-def _remember(hass: HomeAssistant, entry: MeadowlarkConfigEntry, pipeline_id: str | None) -> None:
-    if entry.data.get(CONF_PIPELINE) != pipeline_id:
-        hass.config_entries.async_update_entry(entry, data={**entry.data, CONF_PIPELINE: pipeline_id})
+def _remember(
+    hass: HomeAssistant, entry: MeadowlarkConfigEntry, pipeline_id: str | None, given: Iterable[Platform]
+) -> None:
+    """Note which pipeline is the entry's, and which kinds of engine it has been given."""
+    before = entry.data.get(CONF_ENGINES, ()) if pipeline_id == entry.data.get(CONF_PIPELINE) else ()
+    engines = sorted({*before, *(platform.value for platform in given)})
+    hass.config_entries.async_update_entry(
+        entry, data={**entry.data, CONF_PIPELINE: pipeline_id, CONF_ENGINES: engines}
+    )
 
 
 def _entities(hass: HomeAssistant, entry: MeadowlarkConfigEntry) -> dict[Platform, str]:

@@ -14,12 +14,14 @@ from custom_components.meadowlark.client import (
     CannotConnectError,
     Client,
     ClientError,
+    GuestTokenError,
     InvalidAuthError,
     NoMemoryError,
     NoSuchMemoryError,
     NotMeadowlarkError,
     NotReadyError,
     RefusedError,
+    TooManyTriesError,
     TooNewError,
     TooOldError,
 )
@@ -131,6 +133,27 @@ async def test_other_versions_are_told_apart(
             await Client(session, server.host, server.http_port, None).server()
     if error in (TooOldError, TooNewError):
         assert str(raised.value) == STATUS["version"]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"), [(401, InvalidAuthError), (403, InvalidAuthError), (429, TooManyTriesError)]
+)
+async def test_refusals_are_told_apart(session: ClientSession, refusal: int, error: type[ClientError]) -> None:
+    async with HttpServer() as server:
+        server.refusal = refusal
+        with pytest.raises(ClientError) as raised:
+            await Client(session, server.host, server.http_port, "some").server()
+    assert type(raised.value) is error
+
+
+@pytest.mark.parametrize("role", ["user", "admin", None])
+async def test_only_a_guest_is_refused(session: ClientSession, role: str | None) -> None:
+    async with HttpServer(access={"role": role, "token": "mine"}) as server:
+        client = Client(session, server.host, server.http_port, "some")
+        assert (await client.server()).id == STATUS["id"]
+        server.status = {**server.status, "access": {"role": "guest", "token": "theirs"}}
+        with pytest.raises(GuestTokenError):
+            await client.server()
 
 
 async def test_why_it_is_not_ready(session: ClientSession) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from inspect import signature
 from typing import override
 
 import probatio
 import pytest
 import pytest_socket
 from homeassistant.components import conversation
+from homeassistant.components.conversation.trace import async_get_traces
 from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
@@ -27,9 +29,11 @@ from homeassistant.helpers import area_registry as ar
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers import intent, llm
+from homeassistant.helpers.chat_session import async_get_chat_session
 from homeassistant.setup import async_setup_component
 from pytest_homeassistant_custom_component.common import MockConfigEntry, async_mock_service
 
+from custom_components.meadowlark import connection as connection_module
 from custom_components.meadowlark import link as link_module
 from custom_components.meadowlark.const import DOMAIN
 from tests.e2e.support.model import Offered, ScriptedModel, Use
@@ -41,6 +45,9 @@ from .support.server import MeadowlarkServer
 pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 AGENT = "conversation.attic"
+
+NOBODY: dict[str, None] = {"context": None} if "context" in signature(async_get_chat_session).parameters else {}
+"""Whose the conversation is, as 2026.11 asks."""
 
 WISH = "Would you tell me something about larks?"
 """Only a language model knows it."""
@@ -147,7 +154,7 @@ async def test_the_answer_streams(hass: HomeAssistant, real: MockConfigEntry, mo
 
     said = _said(WISH)
     with (
-        conversation.chat_log.chat_session.async_get_chat_session(hass, None) as session,
+        async_get_chat_session(hass, None, **NOBODY) as session,
         conversation.async_get_chat_log(hass, session, said, chat_log_delta_listener=listen),
     ):
         said.conversation_id = session.conversation_id
@@ -358,22 +365,32 @@ async def test_a_server_that_breaks_off_in_a_tool_call(
         await workshop.begun.wait()
         house.break_off()
         house = await server.house()
+
+    workshop.begun.clear()
+    other = asyncio.create_task(_ask(hass, "Drill twice!", "another talk"))
+    turn = (await house.until("turn"))["id"]
+    await house.send("tool", id=1, turn=turn, call="c1", name=Drill.name, arguments={"depth": 2}, language="en")
+    async with asyncio.timeout(SOON):
+        await workshop.begun.wait()
         workshop.gate.set()
         result = await asking
+    assert (await house.until("reply"))["text"] == '{"holes":2}', "the other connection asked for one hole"
+    await house.send("turn-end", id=turn, text="Two holes.", listen=False)
+    assert _speech(await other) == "Two holes."
 
     assert result.response.response_type is intent.IntentResponseType.ERROR
     asking = asyncio.create_task(_ask(hass, "And now?", "talk"))
     turn = (await house.until("turn"))["id"]
     await house.send("turn-end", id=turn, text="Fine.", listen=False)
     assert _speech(await asking) == "Fine."
-    assert not house.of("reply"), "another connection does not wait for it"
+    assert len(house.of("reply")) == 1
 
 
 async def test_a_slow_tool_is_waited_for_however_silent_the_server_is(
     hass: HomeAssistant, fail_with: Callable[..., object], workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = await fail_with(**{CONF_LLM_HASS_API: ["workshop"]})
-    monkeypatch.setattr(link_module, "_SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(connection_module, "_SILENCE_SECONDS", 0.5)
     workshop.gate.clear()
     asking = asyncio.create_task(_ask(hass, "Drill!"))
     turn = (await house.until("turn"))["id"]
@@ -384,6 +401,105 @@ async def test_a_slow_tool_is_waited_for_however_silent_the_server_is(
     assert await house.until("reply") == {"type": "reply", "to": 1, "text": '{"holes":1}', "failed": False}
     await house.send("turn-end", id=turn, text="Done.", listen=False)
     assert _speech(await asking) == "Done."
+
+
+async def test_a_tool_that_the_server_waits_for_no_longer_is_stopped(
+    hass: HomeAssistant, fail_with: Callable[..., object], workshop: Workshop
+) -> None:
+    house = await fail_with(**{CONF_LLM_HASS_API: ["workshop"]})
+    workshop.gate.clear()
+    asking = asyncio.create_task(_ask(hass, "Drill!", "talk"))
+    turn = (await house.until("turn"))["id"]
+    await house.send("tool", id=1, turn=turn, call="c1", name=Drill.name, arguments={"depth": 1}, language="en")
+    async with asyncio.timeout(SOON):
+        await workshop.begun.wait()
+        await house.send("withdraw", id=1)
+        await house.send("turn-delta", id=turn, text="It takes too long.")
+        await house.send("turn-end", id=turn, text="It takes too long.", listen=False)
+        assert _speech(await asking) == "It takes too long."
+
+    assert workshop.abandoned == 1
+    log = hass.data[conversation.chat_log.DATA_CHAT_LOGS]["talk"].content
+    assert [content.role for content in log] == ["system", "user", "assistant", "tool_result", "assistant"]
+    assert log[3].result.error
+    assert not house.of("reply")
+
+
+@pytest.mark.parametrize(("first", "failed"), [(2, False), (-1, True)])
+async def test_each_tool_is_told_as_soon_as_it_is_done(
+    hass: HomeAssistant, fail_with: Callable[..., object], workshop: Workshop, first: int, failed: bool
+) -> None:
+    house = await fail_with(**{CONF_LLM_HASS_API: ["workshop"]})
+    workshop.gate.clear()
+    workshop.held = 1
+    asking = asyncio.create_task(_ask(hass, "Drill!", "talk"))
+    turn = (await house.until("turn"))["id"]
+    for number, depth in ((1, 1), (2, first)):
+        await house.send(
+            "tool", id=number, turn=turn, call=f"c{number}", name=Drill.name, arguments={"depth": depth}, language="en"
+        )
+
+    reply = await house.until("reply")
+    assert (reply["to"], reply["failed"]) == (2, failed)
+    workshop.gate.set()
+    assert await house.until("reply") == {"type": "reply", "to": 1, "text": '{"holes":1}', "failed": False}
+    await house.send("turn-end", id=turn, text="Done.", listen=False)
+    assert _speech(await asking) == "Done."
+
+    log = hass.data[conversation.chat_log.DATA_CHAT_LOGS]["talk"].content
+    assert [call.id for content in log for call in getattr(content, "tool_calls", None) or ()] == ["c1", "c2"]
+    assert [content.tool_call_id for content in log if content.role == "tool_result"] == ["c2", "c1"]
+    (trace,) = async_get_traces()[-1:]
+    assert [event.event_type for event in trace._events].count("tool_call") == 2  # as_dict would copy the tools
+
+
+async def test_what_was_said_of_failures_is_no_answer(
+    hass: HomeAssistant, server: HouseServer, fail_with: Callable[..., object]
+) -> None:
+    house = await fail_with()
+
+    async def answered(text: str) -> list[Json]:
+        asking = asyncio.create_task(_ask(hass, text, "talk"))
+        turn = await house.until("turn")
+        await house.send("turn-end", id=turn["id"], text="Fine.", listen=False)
+        assert _speech(await asking) == "Fine."
+        return turn["history"]
+
+    assert await answered("How are you?") == []
+    good = [{"question": "How are you?", "answer": "Fine.", "ours": True}]
+    for ended in ("lost", "lost while speaking", "refused", "cancelled"):
+        asking = asyncio.create_task(_ask(hass, "Hello?", "talk"))
+        turn = (await house.until("turn"))["id"]
+        if ended == "lost while speaking":
+            await house.send("turn-delta", id=turn, text="I was about to")
+        if ended == "refused":
+            await house.send("turn-error", id=turn, code="busy", text="16 turns run already.")
+        elif ended == "cancelled":
+            asking.cancel()
+        else:
+            await house.send("busy", busy=True)
+            house.break_off()
+            house = await server.house()
+        await asyncio.gather(asking, return_exceptions=True)
+
+        assert await answered("And now?") == good, ended
+        good.append({"question": "And now?", "answer": "Fine.", "ours": True})
+
+
+async def test_nothing_is_longer_than_the_server_takes(hass: HomeAssistant, fail_with: Callable[..., object]) -> None:
+    house = await fail_with()
+    ids = set()
+    for talk in ("c" * 300, "c" * 300 + "d"):
+        asking = asyncio.create_task(
+            conversation.async_converse(hass, "Hello?", talk, Context(), "x" * 40, AGENT, device_id="d" * 300)
+        )
+        turn = await house.until("turn")
+        assert len(turn["language"]) <= 35
+        assert max(len(turn[key]) for key in ("conversation_id", "satellite", "user", "room")) <= 200
+        ids.add(turn["conversation_id"])
+        await house.send("turn-end", id=turn["id"], text="Hello.", listen=False)
+        await asking
+    assert len(ids) == 2
 
 
 async def test_a_turn_that_nobody_waits_for_is_cancelled(
@@ -452,6 +568,14 @@ async def test_sentences_of_a_turn_are_performed_in_its_chat_log(
     await house.send("recognize", id=1, **text)
     assert (await house.until("reply"))["understood"]["intent"] == "HassTurnOn"
     assert not switched
+    state = {"text": "is the frumious lamp on", "language": "en"}
+    for number, place in ((3, {"turn": turn}), (4, {"satellite": "", "user": "", "room": ""})):
+        await house.send("recognize", id=number, **state, **place)
+    understood = {
+        reply["to"]: reply["understood"] for reply in [await house.until("reply"), await house.until("reply")]
+    }
+    assert understood[3] is None, "Home Assistant itself leaves questions to an agent with its tools"
+    assert understood[4]["intent"] == "HassGetState"
     await house.send("perform", id=2, **text)
     reply = await house.until("reply")
     await house.send("turn-end", id=turn, text=reply["text"], listen=False)
@@ -482,12 +606,13 @@ class Drill(llm.Tool):
         self._workshop.calls.append(llm_context)
         self._workshop.devices.append(llm_context.device_id)
         self._workshop.begun.set()
+        depth = tool_input.tool_args["depth"]
         try:
-            await self._workshop.gate.wait()
+            if self._workshop.held in (None, depth):
+                await self._workshop.gate.wait()
         except asyncio.CancelledError:
             self._workshop.abandoned += 1
             raise
-        depth = tool_input.tool_args["depth"]
         if depth > 10:
             raise HomeAssistantError("through the wall")
         if depth < 0:
@@ -505,6 +630,8 @@ class Workshop(llm.API):
         self.begun = asyncio.Event()
         self.gate = asyncio.Event()
         self.gate.set()
+        self.held: int | None = None
+        """The only depth that has to wait at the gate; else all have to."""
         self.abandoned = 0
 
     @override

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from homeassistant.components.diagnostics import REDACTED
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_HOST, CONF_LLM_HASS_API, CONF_PROMPT, CONF_TOKEN
+from homeassistant.const import CONF_HOST, CONF_LLM_HASS_API, CONF_PORT, CONF_PROMPT, CONF_TOKEN
 from homeassistant.core import Context, HomeAssistant
+from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.meadowlark.const import DOMAIN
 from custom_components.meadowlark.diagnostics import async_get_config_entry_diagnostics
 
 from .conftest import SetUp, entry_for
+from .support.http_server import HttpServer
 from .support.server import MeadowlarkServer
 
 
@@ -41,6 +44,16 @@ async def test_a_working_entry_is_told_without_what_is_private(
     assert told["status"]["engines"]["asr"]["model"]
     assert told["status"]["turns"][0]["outcome"]
     assert "response" in told["latencies_ms"]
+
+
+@pytest.mark.usefixtures("socket_enabled")
+async def test_an_entry_that_is_not_set_up_says_why(hass: HomeAssistant, set_up: SetUp) -> None:
+    async with HttpServer(problem="engines are loading") as server:
+        data = {CONF_HOST: server.host, CONF_PORT: server.http_port, CONF_TOKEN: "secret"}
+        entry = await set_up(MockConfigEntry(domain=DOMAIN, unique_id=server.id, data=data))
+    told = await async_get_config_entry_diagnostics(hass, entry)
+    assert told["entry"]["data"][CONF_TOKEN] == REDACTED
+    assert (told["entry"]["state"], told["entry"]["problem"]) == ("setup_retry", "not_ready")
 
 
 async def test_a_server_that_is_gone_leaves_the_rest(

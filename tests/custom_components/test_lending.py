@@ -73,6 +73,14 @@ async def test_there_are_not_more_names_than_the_server_takes(hass: HomeAssistan
     assert len((await lending.lend())["names"]) == MOST_NAMES
 
 
+async def test_rooms_are_not_longer_than_the_server_takes(hass: HomeAssistant, lending: Lending) -> None:
+    area = ar.async_get(hass).async_create("r" * (LONGEST_NAME + 1))
+    lending.satellites.update([Satellite("hall")])
+    dr.async_get(hass).async_update_device(lending.satellites.device_id("hall"), area_id=area.id)
+
+    assert (await lending.lend())["rooms"] == {"hall": "r" * LONGEST_NAME}
+
+
 async def test_tools_are_home_assistants_own(hass: HomeAssistant, lending: Lending) -> None:
     _entity(hass, "light", "table", "Table lamp")
     api = await llm.async_get_api(hass, "assist", llm.LLMContext(DOMAIN, Context(), "en", "conversation", None))

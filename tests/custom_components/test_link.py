@@ -9,16 +9,18 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from homeassistant.components.conversation import ChatLog, ConversationInput
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
-from homeassistant.const import CONF_HOST, CONF_PORT, CONF_TOKEN, EVENT_HOMEASSISTANT_STOP
+from homeassistant.const import CONF_HOST, CONF_LLM_HASS_API, CONF_PORT, CONF_TOKEN, EVENT_HOMEASSISTANT_STOP
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.helpers import instance_id
 from homeassistant.helpers import issue_registry as ir
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
+from custom_components.meadowlark import connection as connection_module
 from custom_components.meadowlark import link as link_module
 from custom_components.meadowlark.const import DOMAIN
-from custom_components.meadowlark.link import Delta, End, HouseTools, Link, LinkError, Turn, TurnEvent
+from custom_components.meadowlark.link import Link
 from custom_components.meadowlark.satellites import Satellite
+from custom_components.meadowlark.turn import Delta, End, HouseTool, HouseToolResult, LinkError, Turn, TurnEvent
 
 from .conftest import SetUp
 from .support.house_server import SOON, House, HouseServer
@@ -32,7 +34,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadlines are the same, but nobody has to wait for them here."""
     monkeypatch.setattr(link_module, "_SHORTEST_WAIT", 0.05)
     monkeypatch.setattr(link_module, "_LONGEST_WAIT", 0.5)
-    monkeypatch.setattr(link_module, "_LENDING_SECONDS", 0.01)
+    monkeypatch.setattr(connection_module, "_LENDING_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ async def test_a_real_server_that_hangs_and_one_that_is_killed(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(link_module, "_PING_SECONDS", 0.5)
+    monkeypatch.setattr(connection_module, "_PING_SECONDS", 0.5)
     monkeypatch.setattr(link_module, "_DEAD_SECONDS", 3.0)
     data = {CONF_HOST: own_meadowlark.host, CONF_PORT: own_meadowlark.http_port}
     entry = await set_up(MockConfigEntry(domain=DOMAIN, title="Attic", unique_id=own_meadowlark.id, data=data))
@@ -230,7 +232,7 @@ async def test_a_server_that_never_says_welcome_is_left(
 async def test_a_server_that_is_silent_in_a_turn(
     hass: HomeAssistant, server: HouseServer, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link_module, "_SILENCE_SECONDS", 0.05)
+    monkeypatch.setattr(connection_module, "_SILENCE_SECONDS", 0.05)
     house = await server.house()
 
     with pytest.raises(LinkError) as failed:
@@ -281,30 +283,52 @@ async def test_turns_do_not_disturb_each_other(hass: HomeAssistant, server: Hous
         assert events == [Delta(f"Question {number}"), End(f"Question {number}", listen=False)]
 
 
-async def test_tools_that_are_wanted_together_come_together(
-    hass: HomeAssistant, server: HouseServer, link: Link
+async def test_a_tool_is_refused_to_a_turn_that_has_none(hass: HomeAssistant, server: HouseServer, link: Link) -> None:
+    house = await server.house()
+    running = asyncio.create_task(_events(link, _turn(hass, "Switch everything off")))
+    turn = (await house.until("turn"))["id"]
+    await house.send("tool", id=1, turn=turn, call="c1", name="off", arguments={"n": 1})
+
+    reply = await house.until("reply")
+    await house.send("turn-end", id=turn, text="I may not.", listen=False)
+
+    assert (reply["to"], reply["failed"]) == (1, True)
+    wanted, result, end = await running
+    assert wanted == HouseTool("c1", "off", {"n": 1})
+    assert isinstance(result, HouseToolResult)
+    assert (result.call, result.result.error) == ("c1", True)
+    assert end == End("I may not.", listen=False)
+
+
+async def test_requests_that_are_answered_at_once_are_not_counted_for_ever(
+    hass: HomeAssistant, server: HouseServer, set_up: SetUp
+) -> None:
+    entry = _entry(server)
+    await set_up(MockConfigEntry(domain=DOMAIN, unique_id=server.id, data=entry.data, options={CONF_LLM_HASS_API: []}))
+    house = await server.house()
+    for number in range(connection_module._MOST_ASKED + 1):
+        await house.send("recognize", id=number, text="turn on the light", language="en")
+        assert await house.until("reply") == {"type": "reply", "to": number, "understood": None}
+
+
+async def test_a_defect_does_not_end_the_link(
+    hass: HomeAssistant, server: HouseServer, link: Link, caplog: pytest.LogCaptureFixture
 ) -> None:
     house = await server.house()
-    events = link.turn(_turn(hass, "Switch everything off"))
-    first = asyncio.create_task(anext(events))
-    turn = (await house.until("turn"))["id"]
-    for number in (1, 2):
-        await house.send("tool", id=number, turn=turn, call=f"c{number}", name="off", arguments={"n": number})
+    defects: list[Exception] = []
 
-    wanted = await first
+    def listener() -> None:
+        if link.connected and not defects:
+            defects.append(ValueError("a listener's own"))
+            raise defects[0]
 
-    assert isinstance(wanted, HouseTools)
-    assert [(tool.call, tool.arguments) for tool in wanted.tools] == [("c1", {"n": 1}), ("c2", {"n": 2})]
-    await house.send("withdraw", id=1)
-    await house.send("turn-delta", id=turn, text="Wait")
-    assert await anext(events) == Delta("Wait")
-    for tool in wanted.tools:
-        link.answer(tool, {"text": "done", "failed": False})
-    reply = await house.until("reply")
-    assert reply == {"type": "reply", "to": 2, "text": "done", "failed": False}
-    await events.aclose()
-    await house.until("cancel")
-    assert len(house.of("reply")) == 1, "nobody waits for the first any more"
+    end = link.subscribe(listener)
+    house.break_off()
+
+    assert await _answered(hass, link, await server.house()) == "Fine."
+    assert defects
+    assert caplog.text.count("There is no connection") == 1
+    end()
 
 
 async def test_more_requests_than_may_are_refused_and_those_withdrawn_are_stopped(
@@ -323,14 +347,14 @@ async def test_more_requests_than_may_are_refused_and_those_withdrawn_are_stoppe
 
     hass.services.async_register("assist_satellite", "announce", announce)
     satellite = {"satellite": "assist_satellite.kitchen", "text": "Dinner!", "language": "en"}
-    for number in range(link_module._MOST_ASKED + 1):
+    for number in range(connection_module._MOST_ASKED + 1):
         await house.send("announce", id=number, **satellite)
     reply = await house.until("reply")
-    assert (reply["to"], reply["error"]["code"]) == (link_module._MOST_ASKED, "busy")
+    assert (reply["to"], reply["error"]["code"]) == (connection_module._MOST_ASKED, "busy")
 
     async with asyncio.timeout(SOON):
         await begun.wait()
-        for number in range(link_module._MOST_ASKED):
+        for number in range(connection_module._MOST_ASKED):
             await house.send("withdraw", id=number)
         await ended.wait()
     assert await _answered(hass, link, house) == "Fine."
@@ -355,6 +379,22 @@ async def test_a_wrong_token_asks_the_user_once(
         assert server.tries == 2
         assert not entry.runtime_data.link.connected
     assert not [record for record in caplog.records if record.levelno > logging.WARNING]
+
+
+async def test_a_token_to_which_no_house_is_lent_asks_the_user(
+    hass: HomeAssistant, server: HouseServer, entry: MockConfigEntry
+) -> None:
+    house = await server.house()
+    server.house_status = 403
+    house.break_off()
+
+    await server.tried(2)
+    await _until_ended("meadowlark link")
+    await hass.async_block_till_done()
+
+    (flow,) = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["context"]["source"] == SOURCE_REAUTH
+    assert server.tries == 2
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from wyoming.info import Attribution, Info, TtsProgram, TtsVoice, WakeModel, Wak
 
 from custom_components.meadowlark.const import CONF_PREFERRED, DOMAIN, NAME
 from custom_components.meadowlark.pipeline import (
+    CONF_ENGINES,
     CONF_PIPELINE,
     ENGINES,
     async_ensure_pipeline,
@@ -121,17 +122,36 @@ async def test_one_that_the_user_put_together_is_taken(hass: HomeAssistant, setu
 
 
 @pytest.mark.parametrize("key", ENGINES.values())
-@pytest.mark.parametrize("gone", [None, "stt.of_yesterday"])
-async def test_an_engine_that_is_missing_is_set_again(
-    hass: HomeAssistant, setup_integration: MockConfigEntry, key: str, gone: str | None
+async def test_an_engine_that_is_gone_is_set_again(
+    hass: HomeAssistant, setup_integration: MockConfigEntry, key: str
 ) -> None:
     whole = the_pipeline(hass)
-    if gone is None and key == "conversation_engine":
-        gone = "conversation.of_yesterday"
-    await async_update_pipeline(hass, whole, **{key: gone})
+    await async_update_pipeline(hass, whole, **{key: f"{key.partition('_')[0]}.of_yesterday"})
     assert the_pipeline(hass) != whole
     await reload(hass, setup_integration)
     assert the_pipeline(hass) == whole
+
+
+@pytest.mark.parametrize("key", ["stt_engine", "tts_engine", "wake_word_entity"])
+async def test_an_engine_that_the_user_took_away_stays_away(
+    hass: HomeAssistant, setup_integration: MockConfigEntry, key: str
+) -> None:
+    await async_update_pipeline(hass, the_pipeline(hass), **{key: None})
+    without = the_pipeline(hass)
+    assert getattr(without, key) is None
+    await reload(hass, setup_integration)
+    assert the_pipeline(hass) == without
+
+
+async def test_an_engine_that_came_too_late_is_added(hass: HomeAssistant, setup_integration: MockConfigEntry) -> None:
+    """As when speech to text could not be set up within a minute: that it is none was nobody's choice."""
+    whole = the_pipeline(hass)
+    await async_update_pipeline(hass, whole, stt_engine=None)
+    data = {**setup_integration.data, CONF_ENGINES: ["conversation", "tts", "wake_word"]}
+    hass.config_entries.async_update_entry(setup_integration, data=data)
+    await reload(hass, setup_integration)
+    assert the_pipeline(hass) == whole
+    assert setup_integration.data[CONF_ENGINES] == ["conversation", "stt", "tts", "wake_word"]
 
 
 async def test_another_engine_that_the_user_chose_is_kept(

@@ -33,6 +33,9 @@ CLIENT_KEYS = {
 ON_SETUP = {"not_ready", "no_memory", "no_such_memory", "refused"}
 """Errors of the client that a flow cannot meet: it asks only what a server is."""
 
+OF_TOKENS = {"invalid_auth", "guest_token"}
+"""Errors of the client after which a flow asks for another token."""
+
 OF_FORMS = {"too_old", "too_new"}
 """Errors of the client that only a flow shows; set-up has an issue with its own key instead."""
 
@@ -116,7 +119,7 @@ def test_errors_and_reasons_of_the_flow(strings: dict[str, dict[str, dict[str, s
     }
     assert set(strings["config"]["error"]) == from_client | literal
     reasons = _keywords(flow, "async_abort", "reason") | _keywords(flow, "_abort_if_unique_id_mismatch", "reason")
-    told = (from_client - {"invalid_auth"}) | reasons | CORES
+    told = (from_client - OF_TOKENS) | reasons | CORES
     assert set(strings["config"]["abort"]) == told - HOME_ASSISTANTS_OWN
     for key, text in {**strings["config"]["error"], **strings["config"]["abort"]}.items():
         assert set(re.findall(r"{(\w+)}", text)) == ({"version"} if key in OF_FORMS else set()), key
@@ -127,7 +130,7 @@ def test_exceptions(strings: dict[str, dict[str, dict[str, str]]]) -> None:
     for key in CLIENT_KEYS - OF_FORMS:  # raised by services with the error's own key
         used.setdefault(key, set()).update({"reason", "url"} if key in ON_SETUP - {"not_ready"} else set())
     used.update({key: {"name", "version", "url"} for key in ISSUES})
-    link = (FOLDER / "link.py").read_text(encoding="utf-8")
+    link = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("link.py", "connection.py", "turn.py"))
     used.update(
         {f"link_{code}": set() for code in re.findall(r'LinkError\("(\w+)"', link)}
     )  # said, not raised to the user

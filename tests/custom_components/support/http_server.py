@@ -31,6 +31,8 @@ class HttpServer:
         self.status = {key: value for key, value in {**STATUS, **said}.items() if value is not None or key == "engines"}
         self.memory: tuple[int, dict[str, object]] = (503, {"error": "There is no memory: it is switched off"})
         """What every request about the memory is answered with."""
+        self.refusal = 0
+        """An HTTP status for whoever asks for the status."""
         self.asked: list[str] = []
         """Methods and paths, in order."""
         app = web.Application()
@@ -60,6 +62,8 @@ class HttpServer:
         if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
             return web.json_response({"error": "Send 'Authorization: Bearer TOKEN'"}, status=401)
         if request.path == "/api/v1/voice/status":
+            if self.refusal:
+                return web.json_response({"error": "not you"}, status=self.refusal)
             return web.json_response(self.status)
         if request.path.startswith("/api/v1/memory"):
             status, answer = self.memory
