@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,9 +85,11 @@ class MiniLM:
         return vector
 
     async def close(self) -> None:
-        """Let running work end."""
+        """Let running work end, and free the model."""
         await self._queries.close()
         await self._notes.close()
+        with contextlib.suppress(AttributeError):  # it was closed before
+            del self._session  # 90 MB, which would stay until the collector comes by
 
     async def _run(self, workers: Workers, texts: Sequence[str]) -> Vectors:
         try:
