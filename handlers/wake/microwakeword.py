@@ -18,6 +18,7 @@ from handlers.errors import MissingExtraError, ModelError
 from handlers.wake.folder import model_files, require_present
 from handlers.wake.scoring import FRAME_BYTES, ScoreDetector
 from handlers.wake.stage import Detector, WakeWord, phrase_of, require_words
+from handlers.wake.tflite import Tensor, holds_model, shape_of
 
 try:
     import pymicro_wakeword
@@ -171,16 +172,9 @@ def _described(path: Path) -> _Model:
 
 def _is_wake_word(lib: ctypes.CDLL, path: Path) -> bool:
     """Whether the file turns some steps of features, 1 x n x 40 bytes, into one score of a byte."""
-    model = lib.TfLiteModelCreateFromFile(str(path).encode())
-    if not model:
-        return False
-    interpreter = lib.TfLiteInterpreterCreate(model, None)
-    try:
-        if not interpreter or lib.TfLiteInterpreterAllocateTensors(interpreter) != 0:
-            return False
-        features = lib.TfLiteInterpreterGetInputTensor(interpreter, 0)
-        score = lib.TfLiteInterpreterGetOutputTensor(interpreter, 0)
-        shape = [lib.TfLiteTensorDim(features, axis) for axis in range(lib.TfLiteTensorNumDims(features))]
+
+    def fits(features: Tensor, score: Tensor) -> bool:
+        shape = shape_of(lib, features)
         return (
             len(shape) == 3
             and 1 <= shape[1] <= _LONGEST_STRIDE
@@ -188,9 +182,5 @@ def _is_wake_word(lib: ctypes.CDLL, path: Path) -> bool:
             and {lib.TfLiteTensorType(features), lib.TfLiteTensorType(score)} <= _QUANTIZED
             and lib.TfLiteTensorByteSize(score) == 1
         )
-    except RuntimeError:  # it has no input or no output
-        return False
-    finally:
-        if interpreter:
-            lib.TfLiteInterpreterDelete(interpreter)
-        lib.TfLiteModelDelete(model)
+
+    return holds_model(lib, path, fits)

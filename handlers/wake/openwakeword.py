@@ -11,6 +11,7 @@ from handlers.errors import MissingExtraError, ModelError
 from handlers.wake.folder import model_files, require_present
 from handlers.wake.scoring import FRAME_BYTES, ScoreDetector
 from handlers.wake.stage import Detector, WakeWord, phrase_of, require_words
+from handlers.wake.tflite import Tensor, holds_model, shape_of
 
 try:
     import pyopen_wakeword
@@ -107,23 +108,12 @@ def _usable(paths: Sequence[Path]) -> list[Path]:
 
 def _is_wake_word(lib: ctypes.CDLL, path: Path) -> bool:
     """Whether the file turns windows of features, 1 x n x 96, into one score."""
-    model = lib.TfLiteModelCreateFromFile(str(path).encode())
-    if not model:
-        return False
-    interpreter = lib.TfLiteInterpreterCreate(model, None)
-    try:
-        if not interpreter or lib.TfLiteInterpreterAllocateTensors(interpreter) != 0:
-            return False
-        features = lib.TfLiteInterpreterGetInputTensor(interpreter, 0)
-        score = lib.TfLiteInterpreterGetOutputTensor(interpreter, 0)
-        shape = [lib.TfLiteTensorDim(features, axis) for axis in range(lib.TfLiteTensorNumDims(features))]
+
+    def fits(features: Tensor, score: Tensor) -> bool:
+        shape = shape_of(lib, features)
         return len(shape) == 3 and shape[2] == _FEATURES and lib.TfLiteTensorByteSize(score) == _FLOAT_BYTES
-    except RuntimeError:  # it has no input or no output
-        return False
-    finally:
-        if interpreter:
-            lib.TfLiteInterpreterDelete(interpreter)
-        lib.TfLiteModelDelete(model)
+
+    return holds_model(lib, path, fits)
 
 
 def _wake_words(paths: Sequence[Path]) -> list[Path]:
