@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from handlers.errors import AudioError
+from satellite.backoff import Backoff
 from satellite.blocking import BlockReader, call
 from satellite.pieces import Pieces
 
@@ -162,7 +162,7 @@ class Microphone:
         self._pieces.clear()
 
     async def _run(self) -> None:
-        pauses = _pauses()
+        pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         capture, self._first = self._first, None
         while True:
             if capture is None:
@@ -170,18 +170,18 @@ class Microphone:
             began = asyncio.get_running_loop().time()
             await self._hear(capture)
             if asyncio.get_running_loop().time() - began >= _STEADY_SECONDS:
-                pauses = _pauses()
+                pauses = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
             capture = None
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(pauses.next())
 
-    async def _open_again(self, pauses: Iterator[float]) -> Capture:
+    async def _open_again(self, pauses: Backoff) -> Capture:
         while True:
             try:
                 # Without a deadline: where the sound system hangs, a second attempt would only hang behind the first.
                 return await call(self._open_device, None, undo=lambda late: late.close())
             except Exception as error:  # whatever a driver comes up with: it is tried again
                 self._failed(error)
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(pauses.next())
 
     async def _hear(self, capture: Capture) -> None:
         """Take what comes until nothing does."""
@@ -256,11 +256,3 @@ def reason(error: BaseException | None) -> str:
     if isinstance(error, TimeoutError):
         return "it neither takes nor gives anything"
     return str((error.strerror if isinstance(error, OSError) else None) or error or "unknown reason")
-
-
-def _pauses() -> Iterator[float]:
-    """Seconds between attempts: growing, with jitter, without end."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
-        pause = min(_LONGEST_PAUSE, 2 * pause)

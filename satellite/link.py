@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import AsyncIterator
 
 from handlers.errors import EngineError, MeadowlarkError
 from handlers.wire.client import CONNECT_SECONDS, WyomingClient, connect, parse_uri
 from handlers.wire.discovery import FIND_SECONDS, find_server
+from satellite.backoff import Backoff
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -20,10 +20,6 @@ DEFAULT_PORT = 10600
 
 LOCAL = ("127.0.0.1", DEFAULT_PORT)
 """Where a server on this very machine listens when nobody said otherwise."""
-
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30.0
-"""Seconds between attempts: at once after a restart, and not a burden while the server is away for the night."""
 
 _HEAD_START_SECONDS = 0.2
 """This machine knows in a millisecond whether a server listens; then the network need not be asked."""
@@ -126,19 +122,6 @@ class Link:
             with contextlib.suppress(OSError, MeadowlarkError):
                 return await _reachable((host, server.wyoming_port))
         return None
-
-
-class Backoff:
-    """Growing pauses with jitter, so that many satellites do not return to a restarted server all at once."""
-
-    def __init__(self) -> None:
-        self._pause = _FIRST_PAUSE
-
-    def next(self) -> float:
-        """Seconds to wait before the next attempt."""
-        pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
-        self._pause = min(_LONGEST_PAUSE, self._pause * 2)
-        return pause
 
 
 async def _reachable(address: Address) -> Address:

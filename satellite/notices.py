@@ -22,7 +22,8 @@ from wyoming.snd import Played
 from handlers.audio import AudioFormat
 from handlers.errors import AudioError, MeadowlarkError, ProtocolError
 from handlers.wire.client import WyomingClient
-from satellite.link import Backoff, Link, LinkLostError
+from satellite.backoff import Backoff
+from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
 from satellite.turn import read_format, server_error, tell
 

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from handlers.errors import RequestError
-from satellite.link import Backoff, Link, LinkLostError
+from satellite.backoff import Backoff
+from satellite.link import Link, LinkLostError
 from tests.satellite.peer import Peer, PeerConnection, Script
 
 Serve = Callable[[Script], asyncio.Future[Peer]]
