@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from handlers.agent.caller import Caller
-from handlers.agent.conversations import Conversations
+from handlers.agent.conversations import Conversations, is_question
 from handlers.agent.faculties import Faculties
 from handlers.agent.house.house import House
 from handlers.agent.llm.thinker import Thinker
@@ -91,7 +91,7 @@ class Agent:
 
     def asks(self, request: Request, answer: str) -> bool:
         """Whether an answer wants one: then whoever gives it listens on, without a wake word."""
-        return answer.rstrip().endswith("?") or self._faculties.confirmations.waits(place_of(request))
+        return is_question(answer) or self._faculties.confirmations.waits(place_of(request))
 
     @contextlib.contextmanager
     def attending(self) -> Iterator[None]:

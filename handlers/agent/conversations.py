@@ -18,6 +18,11 @@ _MAX_CONVERSATIONS = 1000
 """Many more than a household has at once; a client that makes up ids cannot fill the memory."""
 
 
+def is_question(answer: str) -> bool:
+    """Whether an answer wants one."""
+    return answer.rstrip().endswith("?")
+
+
 @dataclass(frozen=True)
 class Turn:
     """One question and what was answered."""
@@ -34,7 +39,7 @@ class Turn:
     @property
     def asks(self) -> bool:
         """Whether the answer is a question, which is now answered."""
-        return self.answer.rstrip().endswith("?")
+        return is_question(self.answer)
 
 
 @dataclass(frozen=True)
