@@ -125,7 +125,7 @@ async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
             settings.mic, channel=settings.channel, changed=lambda _: front_end.reset(), patient=not once
         )
         try:
-            volume = Volume(settings.volume, ducked=settings.ducked)
+            volume = Volume(settings.volume)
             refresh = source.refresh if isinstance(source, Microphone) else None
             patient = source.is_live and not once
             speaker = await open_sink(settings.speaker, tap=front_end.reference, refresh=refresh, patient=patient)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from handlers.settings import Section
 from satellite.front_end import FrontEndSettings
-from satellite.volume import DUCKED, FULL, LOUDEST
+from satellite.volume import FULL, LOUDEST
 
 
 class SatelliteSettings(Section):
@@ -33,9 +33,6 @@ class SatelliteSettings(Section):
 
     volume: int = Field(FULL, ge=0, le=LOUDEST)
     """How loud it plays after its start, in percent; by voice it is changed for as long as it runs."""
-
-    ducked: int = Field(DUCKED, ge=0, le=FULL)
-    """How much of the volume is left while somebody speaks over it, in percent."""
 
     wake_folder: Path | None = None
     """A folder with wake word models of your own: NAME.tflite of openWakeWord, or with NAME.json of microWakeWord."""
