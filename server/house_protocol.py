@@ -229,32 +229,32 @@ class Place(Message):
     room: str = ""
 
 
-class Recognize(Place):
+class Asked(Place):
+    """Something that is asked of the house, for a turn of its own or of the server's."""
+
+    id: int
+    turn: str | None = None
+    language: str
+
+
+class Recognize(Asked):
     """Whether Home Assistant's own sentences and triggers understand a text. It must change nothing."""
 
     type: Literal["recognize"] = "recognize"
-    id: int
-    turn: str | None = None
     text: str
-    language: str
 
 
-class Perform(Place):
+class Perform(Asked):
     """Do what such a text means."""
 
     type: Literal["perform"] = "perform"
-    id: int
-    turn: str | None = None
     text: str
-    language: str
 
 
-class Tool(Place):
+class Tool(Asked):
     """Run a tool of the house."""
 
     type: Literal["tool"] = "tool"
-    id: int
-    turn: str | None = None
     language: str
     """Empty where it is not known: then it is Home Assistant's own."""
     call: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -187,18 +186,17 @@ class Response:
         house, audit = self._faculties.house, self._faculties.audit
         if not understood.acts:
             return await house.perform(understood, self.request)
-        await audit.attempt(action)
-        began = time.monotonic()
-        text, failed = "", True
-        try:
-            done = await house.perform(understood, self.request)
-            text, failed = (done.text, done.failed) if done is not None else ("not understood any more", True)
+        async with audit.acting(action) as ending:
+            try:
+                done = await house.perform(understood, self.request)
+            except MeadowlarkError as error:
+                ending.text = str(error)
+                raise
+            if done is None:
+                ending.text = "not understood any more"
+            else:
+                ending.text, ending.failed = done.text, done.failed
             return done
-        except MeadowlarkError as error:
-            text = str(error)
-            raise
-        finally:
-            audit.result(action, text, failed=failed, seconds=time.monotonic() - began)
 
     async def _after_yes(self, match: Match, pending: Pending[Awaitable[str]]) -> str:
         async def act() -> Reply:
@@ -217,15 +215,10 @@ class Response:
         discreet = self.request.private or skills.discreet(match.intent)
         heard, slots = ("", {}) if discreet else (self.request.text, match.slots)
         action = Action(f"skill/{match.intent}", slots, self.request.caller, heard, self._timeline.turn_id, confirmed)
-        await self._faculties.audit.attempt(action)
-        began = time.monotonic()
-        text, failed = "", True
-        try:
+        async with self._faculties.audit.acting(action) as ending:
             reply = await work()
-            text, failed = "" if discreet else reply.text, False
+            ending.text, ending.failed = "" if discreet else reply.text, False
             return reply
-        finally:
-            self._faculties.audit.result(action, text, failed=failed, seconds=time.monotonic() - began)
 
     async def _think(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
         """Let a language model answer, with what is remembered and with tools."""

@@ -7,8 +7,9 @@ import contextlib
 import json
 import logging
 import os
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -58,6 +59,14 @@ class Action:
     """Joins the attempt and its result in the log."""
 
 
+@dataclass
+class Ending:
+    """How an action ended: failed, until somebody says otherwise."""
+
+    text: str = ""
+    failed: bool = True
+
+
 class Audit:
     """The log in a folder. Two lines for each action: `attempt` before it begins, `result` after it.
 
@@ -71,6 +80,18 @@ class Audit:
         self._keep = timedelta(days=keep_days)
         self._pruned: date | None = None
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="audit")  # one writer, lines in order
+
+    @contextlib.asynccontextmanager
+    async def acting(self, action: Action) -> AsyncGenerator[Ending, None]:
+        """The length of an action: written down before, with what the block says of its ending after. ToolError where
+        it cannot be written down, and then the block is not entered."""
+        await self.attempt(action)
+        began = time.monotonic()
+        ending = Ending()
+        try:
+            yield ending
+        finally:
+            self.result(action, ending.text, failed=ending.failed, seconds=time.monotonic() - began)
 
     async def attempt(self, action: Action) -> None:
         """Write down that something is about to be done; raises ToolError when that fails."""
