@@ -302,12 +302,16 @@ async def test_an_assistant_that_asks_for_ever_is_not_listened_to_for_ever(
 async def test_what_was_said_while_the_server_was_away_is_not_done_later(
     speaker: Speaker, microphone: Microphone
 ) -> None:
-    gone, back = asyncio.Event(), asyncio.Event()
+    gone, back, found = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def script(connection: PeerConnection) -> None:
         await connection.receive_audio(0.1)
         if connection.received and not gone.is_set():
             gone.set()
+
+    async def found_again(connection: PeerConnection) -> None:
+        found.set()
+        await well_behaved(connection)
 
     class Slow(NoSink):
         async def abort(self) -> None:
@@ -323,7 +327,8 @@ async def test_what_was_said_while_the_server_was_away_is_not_done_later(
             await speak(microphone, called)  # nobody is there to do it
             back.set()
             assert isinstance((await results.get()).error, LinkLostError)
-            async with Peer(well_behaved, port=peer.port) as again:
+            async with Peer(found_again, port=peer.port) as again:
+                await found.wait()  # the pause before the next attempt has grown while there was no server
                 await speak(microphone, silence(2.5) + called)
                 result = await results.get()
                 assert result.answer == ANSWER
