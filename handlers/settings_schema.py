@@ -73,7 +73,12 @@ class Schema:
 
         def likeness(known: KeyPath) -> float:
             by_name = _ratio(known[-1], path[-1])
-            return by_name if known[:-1] == path[:-1] else max(_ratio(dotted(known), dotted(path)), 0.9 * by_name)
+            if known[:-1] == path[:-1]:
+                return by_name
+            same = 0  # what both begin with says nothing about how like they are
+            while known[same : same + 1] == path[same : same + 1]:
+                same += 1
+            return max(_ratio(dotted(known[same:]), dotted(path[same:])), 0.9 * by_name)
 
         everywhere = [known for known, _, _ in self._walk((), self._root, None) if known != path[: len(known)]]
         neighbours = [

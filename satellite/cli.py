@@ -11,31 +11,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from handlers.errors import MeadowlarkError, SettingsError
+from handlers.errors import MeadowlarkError
 from handlers.settings import load_settings
-from satellite.ears import Microphone
-from satellite.front_end import open_front_end
-from satellite.link import Link
-from satellite.machine import Satellite
-from satellite.notices import NoticeLine
+from satellite.assembly import run_satellite
+from satellite.machine import NOBODY_ASKED
 from satellite.report import lines, summary
 from satellite.settings import SatelliteSettings, Settings
-from satellite.sink import STDOUT, open_sink
-from satellite.source import open_source
+from satellite.sink import STDOUT
 from satellite.turn import TurnResult
-from satellite.volume import Volume, VolumeSink
-from satellite.wake import open_wake_words
 
 _LOGGER = logging.getLogger(__name__)
-
-NOBODY_ASKED = frozenset({"no-speech", "not-woken", "other-satellite"})
-"""Errors of the server after which the satellite just listens again."""
 
 _FLAGS = ("server", "mic", "speaker", "wake_word", "name", "log_level")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the satellite. 0: done or stopped, 2: the person can fix their input, 1: anything else went wrong."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if (ended := _command(arguments)) is not None:
+        return ended
     options = _parser().parse_args(arguments)
     try:
         settings = _settings(options)
@@ -56,10 +50,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _command(arguments: Sequence[str]) -> int | None:
+    """Run the command that comes first, where there is one; what only it needs is imported only then."""
+    match list(arguments):
+        case ["doctor", *rest]:
+            from satellite.doctor import main as doctor
+
+            return doctor(rest)
+        case ["install", *rest]:
+            from satellite.install import install
+
+            return install(rest)
+        case ["uninstall", *rest]:
+            from satellite.install import uninstall
+
+            return uninstall(rest)
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="meadowlark-satellite",
         description="Ears and mouth of Meadowlark: hears the wake word, asks the server, plays the answer.",
+        epilog="Commands of their own (each has --help): doctor tries everything and says what to change;"
+        " install and uninstall make the satellite a service of systemd, and take it away.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -104,61 +118,15 @@ async def _run(settings: SatelliteSettings, *, once: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     try:
-        await _serve(settings, once=once)
+
+        def report(result: TurnResult) -> None:
+            _report(result, once=once, spoken_to_stdout=settings.speaker == STDOUT)
+
+        await run_satellite(settings, report, once=once)
     except asyncio.CancelledError:
         if not stopped.is_set():
             raise
         _LOGGER.info("Stopped")
-
-
-async def _serve(settings: SatelliteSettings, *, once: bool) -> None:
-    link = Link(settings.server)
-    front_end = open_front_end(settings.front_end)
-    wake = await open_wake_words(
-        settings.wake_word,
-        folder=settings.wake_folder,
-        refractory_seconds=settings.wake_refractory_seconds,
-        gate=settings.wake_gate,
-    )
-    try:
-        source = await open_source(
-            settings.mic, channel=settings.channel, changed=lambda _: front_end.reset(), patient=not once
-        )
-        try:
-            volume = Volume(settings.volume)
-            refresh = source.refresh if isinstance(source, Microphone) else None
-            patient = source.is_live and not once
-            speaker = await open_sink(settings.speaker, tap=front_end.reference, refresh=refresh, patient=patient)
-            sink = VolumeSink(speaker, volume)
-            try:
-
-                def report(result: TurnResult) -> None:
-                    _report(result, once=once, spoken_to_stdout=settings.speaker == STDOUT)
-
-                if wake is None and source.is_live and not once:
-                    raise SettingsError(
-                        "Push to talk (--wake-word none) sends all it hears, so it is for one turn: add --once"
-                    )
-                notices = NoticeLine(link, sink, settings.name)
-                satellite = Satellite(
-                    source,
-                    sink,
-                    link,
-                    wake,
-                    settings.name,
-                    report,
-                    volume=volume,
-                    notices=notices,
-                    front_end=front_end,
-                )
-                await satellite.run(once=once)
-            finally:
-                await sink.close()
-        finally:
-            await source.close()
-    finally:
-        if wake is not None:
-            await wake.close()
 
 
 def _report(result: TurnResult, *, once: bool, spoken_to_stdout: bool) -> None:

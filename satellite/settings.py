@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from handlers.settings import Section
 from satellite.front_end import FrontEndSettings
+from satellite.sounds import SoundSettings
 from satellite.volume import FULL, LOUDEST
 
 
@@ -33,6 +34,12 @@ class SatelliteSettings(Section):
 
     volume: int = Field(FULL, ge=0, le=LOUDEST)
     """How loud it plays after its start, in percent; by voice it is changed for as long as it runs."""
+
+    ducking: int = Field(FULL, ge=0, le=FULL)
+    """Percent of the volume that an answer keeps while somebody speaks over it; 100 is all of it."""
+
+    sounds: SoundSettings = SoundSettings()
+    """Short sounds that say what the satellite does."""
 
     wake_folder: Path | None = None
     """A folder with wake word models of your own: NAME.tflite of openWakeWord, or with NAME.json of microWakeWord."""

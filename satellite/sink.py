@@ -61,11 +61,16 @@ async def open_sink(
         return NoSink()
     if name == STDOUT:
         return StandardOutput(1)
-    if name.lower().endswith(".wav"):
+    if not is_device(name):
         return WavSink(Path(name))
     from satellite.pyaudio_device import open_speaker  # the only place that may need PyAudio
 
     return await open_speaker(name, tap=tap, refresh=refresh, patient=patient)
+
+
+def is_device(name: str) -> bool:
+    """Whether a sink of this name is a speaker."""
+    return name not in {NONE, STDOUT} and not name.lower().endswith(".wav")
 
 
 class NoSink:

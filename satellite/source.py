@@ -48,11 +48,21 @@ class Source(Protocol):
     def is_live(self) -> bool:
         """True for a microphone or a pipe from one; False for a recording, with which the program ends."""
 
+    @property
+    def present(self) -> bool:
+        """False while a device is gone."""
+
     async def read(self) -> bytes:
         """The next 20 ms (the last piece may be shorter), or b'' at the end. Raises AudioError.
 
         Of a microphone that is gone there is no end: nothing comes until it is back.
         """
+
+    async def pause(self) -> None:
+        """Let go of a device until `resume`, so that nothing is captured. A recording or pipe goes on."""
+
+    async def resume(self) -> None:
+        """Open the device again, in the background."""
 
     async def close(self) -> None:
         """Let go of the file or device."""
@@ -85,6 +95,8 @@ async def open_recording(path: Path) -> Recording:
 class Recording:
     """Audio from a file or pipe, handed out no faster than it was spoken."""
 
+    present = True
+
     def __init__(
         self,
         name: str,
@@ -110,6 +122,12 @@ class Recording:
             self._pieces.add(block)
         await self._pace()
         return piece
+
+    async def pause(self) -> None:
+        """Its audio goes by unheard, as a pipe must not fill up: whoever reads it drops it."""
+
+    async def resume(self) -> None:
+        """There is nothing to open."""
 
     async def close(self) -> None:
         await self._blocks.stop(_CLOSE_SECONDS)

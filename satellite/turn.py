@@ -20,6 +20,7 @@ from wyoming.vad import VoiceStopped
 from handlers.audio import BYTES_PER_SECOND, RATE, SPEECH, WIDTH, AudioFormat
 from handlers.errors import AudioError, DeadlineError, EngineError, MeadowlarkError, ProtocolError
 from handlers.wire.client import WyomingClient
+from satellite.happenings import Happenings, Kind
 from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
 from satellite.volume import Volume
@@ -59,6 +60,8 @@ class TurnRequest:
     """How surely the wake word was heard, 0 to 1."""
     snr: float = 0.0
     """How far it stood out of the room, in dB."""
+    in_audio: bool = False
+    """The audio begins with the wake word, which was not heard surely: the server is to look whether it was one."""
 
 
 @dataclass
@@ -94,15 +97,17 @@ class Turn:
         request: TurnRequest,
         *,
         volume: Volume | None = None,
+        happenings: Happenings | None = None,
         silent_seconds: float = SILENT_SECONDS,
         turn_seconds: float = TURN_SECONDS,
     ) -> None:
         """`volume` is changed when the answer says so."""
+        self._happenings = happenings or Happenings()
         self._silent_seconds = silent_seconds
         self._turn_seconds = turn_seconds
         self._link = link
         self._sink = sink
-        self._request = request
+        self.request = request
         self._volume = volume
         self._audio: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by bytes, below; b'' is the end
         self._waiting_bytes = 0
@@ -125,7 +130,6 @@ class Turn:
             return
         self._heard_seconds += len(piece) / BYTES_PER_SECOND
         if self._heard_seconds > ASKING_SECONDS:
-            self._said_enough = True
             self.end_of_audio()
             return
         if self._waiting_bytes + len(piece) > _AHEAD_SECONDS * BYTES_PER_SECOND:
@@ -135,7 +139,12 @@ class Turn:
 
     def end_of_audio(self) -> None:
         """There is no more audio to hear."""
+        if self._said_enough:
+            return
+        self._said_enough = True
         self._audio.put_nowait(b"")
+        if not self._heard_enough:
+            self._happenings.tell(Kind.HEARD)
 
     async def run(self) -> TurnResult:
         """Have the turn. What goes wrong is in the result; cancelling ends it here and on the server."""
@@ -183,12 +192,16 @@ class Turn:
 
     def _run_pipeline(self) -> Event:
         event = RunPipeline(
-            start_stage=PipelineStage.ASR, end_stage=PipelineStage.TTS, wake_word_name=self._request.wake_word
+            start_stage=PipelineStage.ASR, end_stage=PipelineStage.TTS, wake_word_name=self.request.wake_word
         ).event()
-        context = {"satellite_id": self._request.satellite_id, "conversation_id": self._request.conversation_id}
+        context = {"satellite_id": self.request.satellite_id, "conversation_id": self.request.conversation_id}
         event.data["context"] = {key: value for key, value in context.items() if value is not None}
-        if self._request.wake_word is not None:
-            event.data["wake"] = {"score": round(self._request.score, 3), "snr": round(self._request.snr, 1)}
+        if self.request.wake_word is not None:
+            event.data["wake"] = {
+                "score": round(self.request.score, 3),
+                "snr": round(self.request.snr, 1),
+                "in_audio": self.request.in_audio,
+            }
         return event
 
     async def _send_audio(self, client: WyomingClient) -> None:
@@ -207,17 +220,19 @@ class Turn:
         """Take one event of the server; True after the last one."""
         result = self.result
         if VoiceStopped.is_type(event.type):
-            self._heard_enough = True
+            self._has_heard()
         elif Transcript.is_type(event.type):
-            self._heard_enough = True
+            self._has_heard()
             self._arrived("transcript")
             result.transcript = _text(event)
+            self._happenings.tell(Kind.TRANSCRIPT, text=result.transcript)
         elif HandledChunk.is_type(event.type):
             self._arrived("text")
             result.answer = (result.answer + _text(event))[:_ANSWER_CHARACTERS]
         elif Handled.is_type(event.type) or NotHandled.is_type(event.type):
             self._arrived("text")
             result.answer = _text(event) or result.answer
+            self._happenings.tell(Kind.ANSWER, text=result.answer)
             context = event.data.get("context")
             if isinstance(context, dict) and isinstance(context.get("conversation_id"), str):
                 result.conversation_id = context["conversation_id"]
@@ -234,6 +249,12 @@ class Turn:
             await self._play(event)
         return False
 
+    def _has_heard(self) -> None:
+        """The server wants no more audio."""
+        if not self.has_heard_enough:
+            self._happenings.tell(Kind.HEARD)
+        self._heard_enough = True
+
     async def _play(self, event: Event) -> None:
         if AudioStart.is_type(event.type):
             if self._format is None:
@@ -244,7 +265,9 @@ class Turn:
         elif AudioChunk.is_type(event.type) and event.payload:
             if self._format is None:
                 raise ProtocolError("The server sent audio before it stated the format")
-            self._arrived("audio")
+            if "audio" not in self.result.arrivals:
+                self._arrived("audio")
+                self._happenings.tell(Kind.SPEAKING)
             self.result.audio_seconds += len(event.payload) / self._format.bytes_per_second
             await self._sink.write(event.payload)
 
@@ -258,6 +281,33 @@ class Turn:
         timeline = event.data.get("timeline")
         if isinstance(timeline, dict):
             self.result.timeline = timeline
+
+
+class Server:
+    """Meadowlark's server as the satellite's partner (see `partner.py`)."""
+
+    is_there = True
+    """For all that is known: a turn finds out, and then it is waited for."""
+
+    def __init__(
+        self, link: Link, sink: Sink, *, volume: Volume | None = None, happenings: Happenings | None = None
+    ) -> None:
+        self._link = link
+        self._sink = sink
+        self._volume = volume
+        self._happenings = happenings or Happenings()
+
+    async def find(self) -> None:
+        await self._link.find()
+        self._happenings.tell(Kind.CONNECTED)
+
+    async def wait(self) -> None:
+        self._happenings.tell(Kind.DISCONNECTED)
+        await self._link.wait()
+        self._happenings.tell(Kind.CONNECTED)
+
+    def begin(self, request: TurnRequest) -> Turn:
+        return Turn(self._link, self._sink, request, volume=self._volume, happenings=self._happenings)
 
 
 async def tell(client: WyomingClient, event: Event) -> None:

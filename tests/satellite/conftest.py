@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from handlers.audio import write_wav
+from tests.satellite.live import Microphone
 from tests.satellite.peer import Peer, Script
 from tests.satellite.virtual_audio import VirtualAudio, missing_parts
 
@@ -46,3 +47,11 @@ def virtual_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[V
         for name, value in audio.environment.items():
             monkeypatch.setenv(name, value)
         yield audio
+
+
+@pytest.fixture
+async def microphone() -> AsyncIterator[Microphone]:
+    microphone = Microphone()
+    yield microphone
+    microphone.end()
+    await microphone.source.close()

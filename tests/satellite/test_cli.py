@@ -134,7 +134,6 @@ async def test_audio_goes_through_pipes(serve: Serve, speaker: Speaker) -> None:
         (["--config", "{folder}/typo.yaml"], 2, "mic"),
         (["--server", "tcp://127.0.0.1:{free}"], 1, "No server answers"),
         (["--wake-word", "okay_nabu"], 1, "was not heard"),
-        (["--mic", "-", "--wake-word", "none"], 2, "add --once"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

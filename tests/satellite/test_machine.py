@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,14 +11,14 @@ from wyoming.event import Event
 from wyoming.handle import Handled
 from wyoming.vad import VoiceStopped
 
-from handlers.audio import AudioFormat
 from handlers.errors import AudioError, EngineError, MeadowlarkError
 from satellite.link import Link, LinkLostError
 from satellite.machine import MOST_QUESTIONS, Satellite
 from satellite.sink import NoSink, Sink, WavSink
-from satellite.source import Recording, Source, StandardInput, open_recording
-from satellite.turn import TurnResult
+from satellite.source import Recording, Source, open_recording
+from satellite.turn import Server, TurnResult
 from satellite.wake import open_wake_words
+from tests.satellite.live import Loudspeaker, Microphone, speak
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
 from tests.support.speech import Speaker, likeness, silence
 
@@ -31,7 +30,7 @@ async def run(source: Source, peer: Peer, *words: str, once: bool = False) -> li
     results: list[TurnResult] = []
     wake = await open_wake_words(words)
     try:
-        satellite = Satellite(source, NoSink(), Link(peer.uri), wake, "kitchen", results.append)
+        satellite = Satellite(source, Server(Link(peer.uri), NoSink()), wake, "kitchen", results.append)
         async with asyncio.timeout(60):
             await satellite.run(once=once)
     finally:
@@ -39,30 +38,6 @@ async def run(source: Source, peer: Peer, *words: str, once: bool = False) -> li
         if wake is not None:
             await wake.close()
     return results
-
-
-class Microphone:
-    """A pipe that stands for a microphone: raw audio goes in, and it is live."""
-
-    def __init__(self) -> None:
-        reading, self._writing = os.pipe()
-        self.source = Recording("pipe", StandardInput(reading).read, is_live=True)
-
-    def say(self, pcm: bytes) -> None:
-        os.write(self._writing, pcm)
-
-    def end(self) -> None:
-        if self._writing >= 0:
-            os.close(self._writing)
-            self._writing = -1
-
-
-@pytest.fixture
-async def microphone() -> AsyncIterator[Microphone]:
-    microphone = Microphone()
-    yield microphone
-    microphone.end()
-    await microphone.source.close()
 
 
 async def test_only_what_follows_the_wake_word_leaves_the_satellite(serve: Serve, speaker: Speaker, wav: Wav) -> None:
@@ -153,7 +128,7 @@ async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_
     async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(Peer(die))
         sink = WavSink(tmp_path / "a.wav")
-        satellite = Satellite(microphone.source, sink, Link(first.uri), None, "kitchen", results.put_nowait)
+        satellite = Satellite(microphone.source, Server(Link(first.uri), sink), None, "kitchen", results.put_nowait)
         tasks = [asyncio.create_task(satellite.run(once=False)), asyncio.create_task(feed())]
         try:
             broken = await results.get()
@@ -170,40 +145,13 @@ async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_
     assert (tmp_path / "a.wav").stat().st_size > 10_000
 
 
-class Loudspeaker:
-    """Takes audio as fast as it sounds, and remembers when it was silenced."""
-
-    def __init__(self) -> None:
-        self.played = 0.0
-        self.aborted = 0
-        self._bytes_per_second = 1
-
-    async def start(self, audio_format: AudioFormat) -> None:
-        self.played = 0.0
-        self._bytes_per_second = audio_format.bytes_per_second
-
-    async def write(self, pcm: bytes) -> None:
-        seconds = len(pcm) / self._bytes_per_second
-        await asyncio.sleep(seconds)
-        self.played += seconds
-
-    async def drain(self) -> None:
-        """Nothing waits."""
-
-    async def abort(self) -> None:
-        self.aborted += 1
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
 @contextlib.asynccontextmanager
 async def living(microphone: Microphone, peer: Peer, sink: Sink) -> AsyncIterator[asyncio.Queue[TurnResult]]:
     """A satellite with a live microphone, and what comes of its turns."""
     results: asyncio.Queue[TurnResult] = asyncio.Queue()
     wake = await open_wake_words(["okay_nabu"])
     assert wake is not None
-    satellite = Satellite(microphone.source, sink, Link(peer.uri), wake, "kitchen", results.put_nowait)
+    satellite = Satellite(microphone.source, Server(Link(peer.uri), sink), wake, "kitchen", results.put_nowait)
     running = asyncio.create_task(satellite.run(once=False))
     try:
         async with asyncio.timeout(60):
@@ -212,14 +160,6 @@ async def living(microphone: Microphone, peer: Peer, sink: Sink) -> AsyncIterato
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         await wake.close()
-
-
-async def speak(microphone: Microphone, pcm: bytes) -> None:
-    """Into the microphone, as fast as it is said; a pipe holds two seconds."""
-    step = 3200
-    for start in range(0, len(pcm), step):
-        microphone.say(pcm[start : start + step])
-        await asyncio.sleep(step / 32_000)
 
 
 async def test_the_wake_word_interrupts_an_answer_and_the_conversation_goes_on(
