@@ -283,7 +283,7 @@ class Turn:
             self.result.timeline = timeline
 
 
-class Server:
+class ServerPartner:
     """Meadowlark's server as the satellite's partner (see `partner.py`)."""
 
     is_there = True

@@ -16,7 +16,7 @@ from satellite.happenings import Happening, Happenings, Kind
 from satellite.link import Link
 from satellite.machine import Satellite, State
 from satellite.sink import NoSink, Sink
-from satellite.turn import Server, TurnResult
+from satellite.turn import ServerPartner, TurnResult
 from satellite.wake import open_wake_words
 from tests.satellite.live import Loudspeaker, Microphone, speak
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
@@ -53,7 +53,7 @@ async def living(
     life = Life(None)  # type: ignore[arg-type]  # a moment later
     satellite = Satellite(
         microphone.source,
-        Server(Link(uri), sink, happenings=told),
+        ServerPartner(Link(uri), sink, happenings=told),
         wake,
         "kitchen",
         results.append,

@@ -16,7 +16,7 @@ from satellite.link import Link, LinkLostError
 from satellite.machine import MOST_QUESTIONS, Satellite
 from satellite.sink import NoSink, Sink, WavSink
 from satellite.source import Recording, Source, open_recording
-from satellite.turn import Server, TurnResult
+from satellite.turn import ServerPartner, TurnResult
 from satellite.wake import open_wake_words
 from tests.satellite.live import Loudspeaker, Microphone, speak
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
@@ -30,7 +30,7 @@ async def run(source: Source, peer: Peer, *words: str, once: bool = False) -> li
     results: list[TurnResult] = []
     wake = await open_wake_words(words)
     try:
-        satellite = Satellite(source, Server(Link(peer.uri), NoSink()), wake, "kitchen", results.append)
+        satellite = Satellite(source, ServerPartner(Link(peer.uri), NoSink()), wake, "kitchen", results.append)
         async with asyncio.timeout(60):
             await satellite.run(once=once)
     finally:
@@ -128,7 +128,7 @@ async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_
     async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(Peer(die))
         sink = WavSink(tmp_path / "a.wav")
-        satellite = Satellite(microphone.source, Server(Link(first.uri), sink), None, "kitchen", results.put_nowait)
+        satellite = Satellite(microphone.source, ServerPartner(Link(first.uri), sink), None, "kitchen", results.put_nowait)
         tasks = [asyncio.create_task(satellite.run(once=False)), asyncio.create_task(feed())]
         try:
             broken = await results.get()
@@ -151,7 +151,7 @@ async def living(microphone: Microphone, peer: Peer, sink: Sink) -> AsyncIterato
     results: asyncio.Queue[TurnResult] = asyncio.Queue()
     wake = await open_wake_words(["okay_nabu"])
     assert wake is not None
-    satellite = Satellite(microphone.source, Server(Link(peer.uri), sink), wake, "kitchen", results.put_nowait)
+    satellite = Satellite(microphone.source, ServerPartner(Link(peer.uri), sink), wake, "kitchen", results.put_nowait)
     running = asyncio.create_task(satellite.run(once=False))
     try:
         async with asyncio.timeout(60):
