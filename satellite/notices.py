@@ -2,6 +2,7 @@
 
 A connection of its own stays open for it (see `handlers/pipeline/notices.py` for what goes over it). A notice waits
 for the end of a turn, and ends when a turn begins; one of which nothing was heard by then waits for that turn, too.
+What rings comes again and again, with a pause between; a turn or a `stop` in the pause ends it as well.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from dataclasses import dataclass, field
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
-from wyoming.event import Event
+from wyoming.event import Event, Eventable
 from wyoming.ping import Ping, Pong
 from wyoming.satellite import SatelliteConnected
 from wyoming.snd import Played
+from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 
 from handlers.audio import AudioFormat
 from handlers.errors import AudioError, MeadowlarkError, ProtocolError
 from handlers.wire.client import WyomingClient
 from satellite.backoff import Backoff
+from satellite.happenings import Happenings, Kind, Value
 from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
 from satellite.turn import read_format, server_error, tell
@@ -47,6 +50,21 @@ _LONGEST_SECONDS = 120.0
 _PIECE_SECONDS = 0.1
 """Written at a time, so that a wake word is heard soon."""
 
+_RANG_SECONDS = 10.0
+"""After a ring, within which it goes on: the server pauses for two seconds, needs some to speak, and two or three that
+ring take turns."""
+
+_STOPPED_SECONDS = 30.0
+"""Within which the next ring of what was stopped must come, or it is another day's."""
+
+_TIMER_EVENTS: dict[type[Eventable], tuple[Kind, dict[str, str]]] = {
+    TimerStarted: (Kind.TIMER_STARTED, {"id": "id", "name": "name", "seconds": "total_seconds"}),
+    TimerUpdated: (Kind.TIMER_UPDATED, {"id": "id", "seconds": "total_seconds", "active": "is_active"}),
+    TimerCancelled: (Kind.TIMER_CANCELLED, {"id": "id"}),
+    TimerFinished: (Kind.TIMER_FINISHED, {"id": "id"}),
+}
+"""What is told of each, and what the protocol calls that."""
+
 
 @dataclass
 class _Notice:
@@ -54,29 +72,68 @@ class _Notice:
 
     id: str
     audio_format: AudioFormat
+    rings: str = ""
+    """What rings until it is stopped; empty for what is said once."""
     audio: bytearray = field(default_factory=bytearray)
     began: bool = False
     """The sink plays it; what it played before was something else."""
     stopped: bool = False
     """A turn began meanwhile."""
+    silenced: bool = False
+    """Somebody here wants quiet, whether it was heard or not."""
 
 
 class NoticeLine:
-    """The open ear for the server. `run` is its task; turns happen inside of `turn`."""
+    """The open ear for the server. `run` is its task; turns happen inside of `turn`.
 
-    def __init__(self, link: Link, sink: Sink, name: str, *, wait_seconds: float = WAIT_SECONDS) -> None:
+    `happenings` are told of notices and of the server's timers.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        sink: Sink,
+        name: str,
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+        happenings: Happenings | None = None,
+    ) -> None:
         self._link = link
         self._sink = sink
         self._name = name
         self._wait_seconds = wait_seconds
+        self._happenings = happenings or Happenings()
         self._mouth = asyncio.Lock()  # held by whoever uses the sink
         self._turns = 0  # that go on or wait for the mouth
         self._quiet = asyncio.Event()  # there are none
         self._quiet.set()
         self._coming: _Notice | None = None
+        self._waiting: _Notice | None = None  # its task has not yet asked for the mouth
+        self._current: _Notice | None = None  # waits for the mouth, or sounds
         self._sounding: _Notice | None = None
         self._playing: asyncio.Task[None] | None = None
+        self._rang: dict[str, float] = {}  # what rang, and until when that can be stopped
+        self._not_again: dict[str, float] = {}  # what was stopped since, and until when it stays silent
         self._heard_of = False
+
+    @property
+    def sounding(self) -> bool:
+        """A notice is being played."""
+        return self._sounding is not None and self._sounding.began
+
+    def stop(self) -> bool:
+        """Somebody here wants quiet: end what sounds, waits or comes, and what rings and pauses. The server is told
+        that it was stopped. False when there was nothing."""
+        current = self._current
+        if current is not None and not current.silenced:
+            current.silenced = True
+            if not current.stopped and self._playing is not None:  # else a turn is ending it
+                current.stopped = True
+                self._playing.cancel()
+        others = [notice for notice in (self._waiting, self._coming) if notice is not None]
+        for notice in others:
+            notice.silenced = True
+        return self._stop_ringing() or current is not None or bool(others)
 
     async def run(self) -> None:
         """Stay connected for as long as it is not cancelled. That there is no server is told once."""
@@ -105,6 +162,7 @@ class NoticeLine:
         self._turns += 1
         self._quiet.clear()
         try:
+            self._stop_ringing()
             if self._sounding is not None and self._playing is not None and not self._sounding.stopped:
                 self._sounding.stopped = True
                 self._playing.cancel()
@@ -138,7 +196,8 @@ class NoticeLine:
         elif Error.is_type(event.type):
             raise server_error(event)
         elif AudioStart.is_type(event.type):
-            self._coming = _Notice(_id(event), read_format(event))
+            self._coming = _Notice(_text(event, "notice"), read_format(event), _text(event, "rings"))
+            self._coming.silenced = self._coming.rings in _lasting(self._not_again)
         elif AudioChunk.is_type(event.type) and event.payload:
             self._gather(event.payload)
         elif AudioStop.is_type(event.type):
@@ -147,7 +206,22 @@ class NoticeLine:
                 await self._hush()
             elif notice is not None:
                 await self._hush()  # the server has given up the one before
+                self._waiting = notice
                 self._playing = asyncio.create_task(self._play(notice, client), name="notice")
+        else:
+            self._tell_timer(event)
+
+    def _tell_timer(self, event: Event) -> None:
+        for type_, (kind, keys) in _TIMER_EVENTS.items():
+            if type_.is_type(event.type):
+                self._happenings.tell(kind, **{ours: _value(event.data.get(theirs)) for ours, theirs in keys.items()})
+
+    def _stop_ringing(self) -> bool:
+        """End what rings and pauses. Says whether anything did."""
+        rang, self._rang = _lasting(self._rang), {}
+        until = asyncio.get_running_loop().time() + _STOPPED_SECONDS
+        self._not_again = _lasting(self._not_again) | dict.fromkeys(rang, until)
+        return bool(rang)
 
     def _gather(self, pcm: bytes) -> None:
         notice = self._coming
@@ -162,9 +236,25 @@ class NoticeLine:
         if playing is not None:
             playing.cancel()
             await asyncio.gather(playing, return_exceptions=True)
+        self._waiting = None
 
     async def _play(self, notice: _Notice, client: WyomingClient) -> None:
         """Play when nobody speaks, and say how much of it was heard."""
+        self._waiting, self._current = None, notice
+        try:
+            played = 0.0 if notice.silenced else await self._play_in_quiet(notice)
+        except asyncio.CancelledError:
+            if not notice.silenced or not _forgiven():
+                raise
+            played = 0.0
+        finally:
+            self._current = None
+        if played is None and notice.rings:
+            self._rang = _lasting(self._rang) | {notice.rings: asyncio.get_running_loop().time() + _RANG_SECONDS}
+        await self._report(client, notice, played)
+
+    async def _play_in_quiet(self, notice: _Notice) -> float | None:
+        """Seconds that were heard of it, None for all of it."""
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
         while True:
             waited = not self._quiet.is_set()
@@ -172,15 +262,13 @@ class NoticeLine:
                 async with asyncio.timeout_at(deadline):
                     await self._take_mouth()
             except TimeoutError:
-                await self._report(client, notice, 0.0)
-                return
+                return 0.0
             try:
                 played = await self._try(notice, waited)
             finally:
                 self._mouth.release()
-            if not notice.stopped or played != 0.0:
-                await self._report(client, notice, played)
-                return
+            if not notice.stopped or notice.silenced or played != 0.0:
+                return played
             notice.stopped = False  # nobody can have meant it, as it was not heard yet
 
     async def _take_mouth(self) -> None:
@@ -201,8 +289,7 @@ class NoticeLine:
                 await asyncio.sleep(_SETTLE_SECONDS)
             await self._sound(notice)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not notice.stopped or (task is not None and task.uncancel()):  # or the server gave it up as well
+            if not notice.stopped or not _forgiven():
                 raise
             return self._sink.played if notice.began else 0.0
         except AudioError as error:
@@ -213,6 +300,8 @@ class NoticeLine:
             return 0.0
         finally:
             self._sounding = None
+            if notice.began:
+                self._happenings.tell(Kind.NOTICE_OVER, stopped=notice.stopped)
         return None
 
     async def _sound(self, notice: _Notice) -> None:
@@ -223,6 +312,7 @@ class NoticeLine:
         try:
             await self._sink.start(notice.audio_format)
             notice.began = True
+            self._happenings.tell(Kind.NOTICE)
             for start in range(0, len(notice.audio), step):
                 await self._sink.write(bytes(notice.audio[start : start + step]))
             await self._sink.drain()
@@ -235,10 +325,29 @@ class NoticeLine:
         event = Played().event()
         event.data = {"notice": notice.id}
         if played is not None:
-            event.data |= {"seconds": round(played, 3), "stopped": notice.stopped}
+            event.data |= {"seconds": round(played, 3), "stopped": notice.stopped or notice.silenced}
         await tell(client, event)
 
 
-def _id(event: Event) -> str:
-    notice = event.data.get("notice")
-    return notice if isinstance(notice, str) else ""
+def _forgiven() -> bool:
+    """Go on after being cancelled from here; not where the server gave the notice up as well."""
+    task = asyncio.current_task()
+    if task is None or task.cancelling() > 1:
+        return False
+    task.uncancel()
+    return True
+
+
+def _text(event: Event, key: str) -> str:
+    value = event.data.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def _value(value: object) -> Value:
+    return value if isinstance(value, str | int | float) else None
+
+
+def _lasting(until: dict[str, float]) -> dict[str, float]:
+    """Those whose time has not passed."""
+    now = asyncio.get_running_loop().time()
+    return {what: end for what, end in until.items() if now < end}

@@ -56,6 +56,7 @@ class Household:
     agent: Agent
     skills: Skills
     notices: Notices
+    audit: Audit
     _no_memory: Callable[[], str]
     timers_not_kept: str
     """Why timers, alarms and reminders do not outlive the server; empty when they do."""
@@ -104,7 +105,7 @@ async def open_household(
         owned.push_async_callback(toolbox.close)
         await starting
         agent = Agent(skills, thinker, toolbox, settings, audit, memories, house)
-        return Household(agent, skills, notices, no_memory, schedule.not_kept, owned.pop_all())
+        return Household(agent, skills, notices, audit, no_memory, schedule.not_kept, owned.pop_all())
 
 
 def tell_of_arrivals(schedule: Schedule, notices: Notices, house: House) -> None:

@@ -12,10 +12,12 @@ from handlers import __version__
 from handlers.errors import SettingsError
 from handlers.timeline import Timeline
 from server.access import access_of, ask_for_token
+from server.announce_api import AnnounceApi
 from server.engines import Engines
 from server.house_api import Houses, house_route
 from server.house_protocol import PROTOCOL
-from server.memory_api import MemoryApi, answer_in_json
+from server.json_api import answer_in_json
+from server.memory_api import MemoryApi
 from server.metrics import Metrics
 from server.tokens import Tokens
 
@@ -61,6 +63,7 @@ class Status:
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "connections": self.connections(),
             "engines": _engines(self.engines) if self.engines else None,
+            "satellites": list(self.engines.household.notices.connected) if self.engines else [],
             "houses": self.houses.as_list() if self.houses else [],
             "turns": list(self._turns),
         }
@@ -83,6 +86,7 @@ class HttpServer:
                 web.get("/metrics", self._exposition),
                 web.get("/api/v1/voice/status", self._voice_status),
                 *MemoryApi(lambda: status.engines.agent.memories if status.engines else None).routes(),
+                AnnounceApi(lambda: status.engines.household if status.engines else None).route(),
                 house_route(lambda: status.houses),
             ]
         )

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
 from handlers.agent.caller import Role
 from handlers.agent.memory.forgetting import Forgotten
@@ -34,6 +31,7 @@ from handlers.agent.memory.stage import (
 )
 from handlers.errors import RequestError
 from server.access import Access, access_of
+from server.json_api import Body, error_answer, is_text, read_body, require_type
 
 _BASE = "/api/v1/memory"
 
@@ -43,7 +41,6 @@ _LONGEST_PAGE = 500
 
 _LONGEST_QUERY = 500
 
-_JSON = frozenset({"application/json"})
 _LINES = frozenset({"application/x-ndjson", "application/jsonl", "application/json"})
 """Types that the page of a stranger cannot send without asking first, unlike text or a form."""
 
@@ -70,35 +67,24 @@ _STATUS = {
 }
 """Of what a client did wrong; else 400."""
 
-T = TypeVar("T", bound=BaseModel)
 V = TypeVar("V")
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-def _text(value: str) -> str:
-    if "\0" in value:
-        raise ValueError("must be text")
-    return value
-
-
-_Content = Annotated[str, Field(min_length=1, max_length=LONGEST_CONTENT), AfterValidator(_text)]
-_Word = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD), AfterValidator(_text)]
-_Context = Annotated[str, Field(max_length=LONGEST_CONTEXT), AfterValidator(_text)]
+_Content = Annotated[str, Field(min_length=1, max_length=LONGEST_CONTENT), AfterValidator(is_text)]
+_Word = Annotated[str, Field(min_length=1, max_length=LONGEST_WORD), AfterValidator(is_text)]
+_Context = Annotated[str, Field(max_length=LONGEST_CONTEXT), AfterValidator(is_text)]
 
 
 _Language = Annotated[str | None, Field(max_length=35)]
 """Secrets are looked for in this language and English; in all of them where there is none."""
 
 
-class _New(_Body):
+class _New(Body):
     content: _Content
     language: _Language = None
 
 
-class _Changes(_Body):
+class _Changes(Body):
     content: _Content | None = None
     language: _Language = None
     keywords: list[_Word] | None = Field(None, max_length=MOST_WORDS)
@@ -135,17 +121,19 @@ class MemoryApi:
         async def guarded(request: web.Request) -> web.StreamResponse:
             memories = self._open()
             if memories is None:
-                return _error(503, "There is no memory: it is loading still, or switched off (agent.memory.enabled)")
+                return error_answer(
+                    503, "There is no memory: it is loading still, or switched off (agent.memory.enabled)"
+                )
             try:
                 tenant = _tenant(request)
                 _require_right(access_of(request), tenant)
                 return await handler(request, memories, tenant)
             except RefusedError as error:
-                return _error(409, str(error))
+                return error_answer(409, str(error))
             except RequestError as error:
-                return _error(_STATUS.get(error.code, 400), str(error))
+                return error_answer(_STATUS.get(error.code, 400), str(error))
             except MemoryStoreError as error:
-                return _error(503, str(error))
+                return error_answer(503, str(error))
 
         return guarded
 
@@ -170,7 +158,7 @@ class MemoryApi:
         return web.json_response({"notes": notes})
 
     async def _add(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        new = await _body(request, _New)
+        new = await read_body(request, _New)
         note = await memories.add(tenant, new.content, _SOURCE, new.language)
         return web.json_response(_note(note), status=201)
 
@@ -187,7 +175,7 @@ class MemoryApi:
         )
 
     async def _edit(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        changes = await _body(request, _Changes)
+        changes = await read_body(request, _Changes)
         if not changes.model_fields_set & {"content", "keywords", "tags", "context"}:
             raise RequestError("bad-request", "Say what to change: content, keywords, tags or context")
         note = await memories.get(tenant, request.match_info["id"])
@@ -240,7 +228,7 @@ class MemoryApi:
         return response
 
     async def _import(self, request: web.Request, memories: Memories, tenant: Tenant) -> web.StreamResponse:
-        _require_type(request, _LINES)
+        require_type(request, _LINES)
         if request.content_length is not None and request.content_length > _MOST_IMPORTED:
             raise _too_large()
         if self._importing.locked():  # each has its file on disk
@@ -265,49 +253,6 @@ class MemoryApi:
                 told = str(error).replace(str(path), "the file").replace(path.name, "the file")
                 raise RequestError(error.code, told[:1].upper() + told[1:]) from None
         return web.json_response(asdict(imported))
-
-
-@web.middleware
-async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """For all of /api: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get nothing.
-    It stands behind the check of the token: whoever has none is told that first, whatever name they know us by."""
-    if not request.path.startswith("/api/"):
-        return await handler(request)
-    if not _is_own(request):
-        return _error(403, "This page is not the server's own: open the page that the server itself serves")
-    try:
-        return await handler(request)
-    except web.HTTPMethodNotAllowed as error:
-        allowed = ", ".join(sorted(error.allowed_methods))
-        answer = _error(405, f"{request.method} is not for this address: it knows {allowed}")
-        answer.headers["Allow"] = allowed
-        return answer
-    except web.HTTPRequestEntityTooLarge:
-        return _error(413, "The body is too large: a memory is one sentence, and a file of them goes to …/import")
-    except web.HTTPNotFound:
-        return _error(404, "There is nothing at this address")
-
-
-def _is_own(request: web.Request) -> bool:
-    """Whether a request may come from a page of ours, or from a program. A browser says where its page came from, and
-    cannot send 'X-Forwarded-Host' for a stranger; without a token it must also have asked for a name that no stranger
-    can point at this machine (DNS rebinding)."""
-    origin = request.headers.get("Origin")
-    try:
-        if origin is not None:
-            ours = {request.host.lower(), request.headers.get("X-Forwarded-Host", "").lower()}
-            if not (netloc := urlsplit(origin).netloc.lower()) or netloc not in ours:
-                return False
-        return "Authorization" in request.headers or _is_local_name(urlsplit(f"//{request.host}").hostname or "")
-    except ValueError:  # neither is an address
-        return False
-
-
-def _is_local_name(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return "." not in host or host.endswith((".local", ".lan", ".home.arpa", ".internal", ".localhost"))
 
 
 async def _write(response: web.StreamResponse, portion: bytes) -> None:
@@ -382,24 +327,6 @@ def _number(request: web.Request, key: str, default: int, most: int) -> int:
     raise RequestError("bad-request", f"'{key}' must be a whole number from 1 to {most}")
 
 
-def _require_type(request: web.Request, types: frozenset[str]) -> None:
-    if request.content_type not in types:
-        wanted = "application/json" if types is _JSON else "application/x-ndjson"
-        raise RequestError("wrong-type", f"Send it with 'Content-Type: {wanted}'")
-
-
-async def _body(request: web.Request, shape: type[T]) -> T:
-    _require_type(request, _JSON)
-    try:
-        return shape.model_validate_json(await request.read())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise RequestError("bad-request", "The body is not JSON") from None
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise RequestError("bad-request", f"{where}: {first['msg']}") from None
-
-
 def _note(note: Note) -> Mapping[str, object]:
     return {
         "id": note.id,
@@ -412,7 +339,3 @@ def _note(note: Note) -> Mapping[str, object]:
         "valid_to": note.valid_to,
         "version": note.version,
     }
-
-
-def _error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status)

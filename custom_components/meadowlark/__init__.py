@@ -37,6 +37,7 @@ CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 PLATFORMS = (
     Platform.BINARY_SENSOR,
     Platform.CONVERSATION,
+    Platform.NOTIFY,
     Platform.SENSOR,
     Platform.STT,
     Platform.TTS,

@@ -1,10 +1,10 @@
-"""The server's HTTP API: what it is, whether it is ready, and its memory."""
+"""The server's HTTP API: what it is, whether it is ready, its memory, and announcements."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import quote
@@ -16,9 +16,13 @@ from .const import HOUSE_PROTOCOL, NAME
 
 _STATUS = "api/v1/voice/status"
 _MEMORY = "api/v1/memory"
+_ANNOUNCE = "api/v1/announce"
 
 _ANSWER_SECONDS = 10.0
 """For any answer: the slowest are a search and a removal in a large memory, on a Raspberry Pi a second or two."""
+
+_ANNOUNCE_SECONDS = 200.0
+"""For an announcement: the server ends one after three minutes, in which it was spoken and played."""
 
 _MOST_BYTES = 4 << 20
 """Of an answer: a hundred memories of the longest kind have a tenth of it."""
@@ -103,6 +107,12 @@ class NoSuchMemoryError(RefusedError):
     key = "no_such_memory"
 
 
+class NoSatelliteError(RefusedError):
+    """No satellite is there that could be called."""
+
+    key = "no_satellite"
+
+
 @dataclass(frozen=True)
 class Server:
     """What a server says of itself."""
@@ -131,7 +141,7 @@ class Memory:
 
 
 class Client:
-    """Asks one server over HTTP. Everything that waits raises ClientError, within 10 s."""
+    """Asks one server over HTTP. Everything that waits raises ClientError, within 10 s but for `announce`."""
 
     def __init__(self, session: aiohttp.ClientSession, host: str, port: int, token: str | None) -> None:
         """`host` is a name or an address, IPv6 without brackets. ValueError where it is none."""
@@ -224,12 +234,29 @@ class Client:
         left = {memory.id for memory in await self.recall(words, _MOST_FOUND, tenant)}
         return count, [memory for memory in before if memory.id not in left]
 
+    async def announce(
+        self, text: str, satellites: Sequence[str] | None, language: str, *, chime: bool = True
+    ) -> dict[str, bool]:
+        """Speak at satellites, at all for None. Returns where it was heard and where not, when it is over, within
+        three minutes. NoSatelliteError where none of them is connected."""
+        body = {"text": text, "satellites": satellites or "all", "language": language, "chime": chime}
+        status, answer = await self._ask("POST", _ANNOUNCE, None, body, _ANNOUNCE_SECONDS)
+        if status == HTTPStatus.NOT_FOUND:
+            raise NoSatelliteError(_sentence(status, answer))
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise NotReadyError(_sentence(status, answer))
+        _check(status, answer)
+        told = answer.get("satellites")
+        heard = told.items() if isinstance(told, dict) else ()
+        return {str(name): came in ("heard", "stopped") for name, came in heard}
+
     async def _ask(
         self,
         method: str,
         path: str,
         parameters: Mapping[str, str] | None = None,
-        body: Mapping[str, str] | None = None,
+        body: Mapping[str, object] | None = None,
+        seconds: float = _ANSWER_SECONDS,
     ) -> tuple[int, dict[str, object]]:
         """The status and JSON object of an answer; an empty object where it is something else."""
         url = self._base.joinpath(path, encoded=True).with_query(parameters)
@@ -237,7 +264,7 @@ class Client:
         headers = {**self.headers, "Connection": "close"}
         try:
             async with (
-                asyncio.timeout(_ANSWER_SECONDS),
+                asyncio.timeout(seconds),
                 self._session.request(method, url, headers=headers, json=body, allow_redirects=False) as response,
             ):
                 raw = bytearray()
@@ -247,7 +274,7 @@ class Client:
                         raise NotMeadowlarkError
                 return response.status, _json_object(raw)
         except TimeoutError:
-            raise CannotConnectError(f"no answer within {_ANSWER_SECONDS:.0f} s") from None
+            raise CannotConnectError(f"no answer within {seconds:.0f} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise CannotConnectError(str(error) or type(error).__name__) from None
 
@@ -264,7 +291,7 @@ def _check(status: int, answer: Mapping[str, object]) -> None:
     """Raise what an answer says went wrong."""
     if status < HTTPStatus.BAD_REQUEST:
         return
-    sentence = str(answer.get("error") or f"HTTP status {status}")
+    sentence = _sentence(status, answer)
     if status == HTTPStatus.UNAUTHORIZED:
         raise InvalidAuthError
     if status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.NOT_FOUND):
@@ -272,6 +299,10 @@ def _check(status: int, answer: Mapping[str, object]) -> None:
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         raise CannotConnectError(sentence)
     raise RefusedError(sentence)
+
+
+def _sentence(status: int, answer: Mapping[str, object]) -> str:
+    return str(answer.get("error") or f"HTTP status {status}")
 
 
 def _memory(note: Mapping[str, object]) -> Memory:

@@ -57,7 +57,7 @@ class Satellites:
             area = ar.async_get(self._hass).async_get_area_by_name(satellite.room) if satellite.room else None
             registry.async_get_or_create(
                 config_entry_id=self._entry.entry_id,
-                identifiers={(DOMAIN, f"{self._prefix}{satellite.id}")},
+                identifiers={self.identifier(satellite.id)},
                 name=satellite.id,
                 manufacturer=NAME,
                 suggested_area=area.name if area else None,
@@ -66,25 +66,34 @@ class Satellites:
 
     def device_id(self, satellite: str) -> str | None:
         """The device that stands for a satellite; None for one that was never there."""
-        identifier = (DOMAIN, f"{self._prefix}{satellite}")
-        device = dr.async_get(self._hass).async_get_device_by_identifier(identifier, self._entry.entry_id)
+        device = dr.async_get(self._hass).async_get_device_by_identifier(
+            self.identifier(satellite), self._entry.entry_id
+        )
         return device.id if device else None
+
+    def identifier(self, satellite: str) -> tuple[str, str]:
+        """By which its device is known."""
+        return DOMAIN, f"{self._prefix}{satellite}"
+
+    @property
+    def known(self) -> dict[str, str]:
+        """The devices' ids by the satellites' names, also of those that are away."""
+        known = {}
+        for device in dr.async_entries_for_config_entry(dr.async_get(self._hass), self._entry.entry_id):
+            for domain, identifier in device.identifiers:
+                if domain == DOMAIN and identifier.startswith(self._prefix):
+                    known[identifier.removeprefix(self._prefix)] = device.id
+        return known
 
     @property
     def rooms(self) -> dict[str, str]:
         """Names of the areas where satellites stand, by the satellites' names, also of those that are away."""
-        rooms = {}
-        for device in dr.async_entries_for_config_entry(dr.async_get(self._hass), self._entry.entry_id):
-            for domain, identifier in device.identifiers:
-                if domain == DOMAIN and identifier.startswith(self._prefix):
-                    room = area_of(self._hass, device.id)
-                    if room:
-                        rooms[identifier.removeprefix(self._prefix)] = room
-        return rooms
+        rooms = {name: area_of(self._hass, device_id) for name, device_id in self.known.items()}
+        return {name: room for name, room in rooms.items() if room}
 
     def may_remove(self, device: dr.AnyDeviceEntry) -> bool:
         """Whether the user may remove a device: a satellite that is not connected. The server itself stays."""
-        here = {(DOMAIN, self._server_id), *((DOMAIN, f"{self._prefix}{one.id}") for one in self.connected)}
+        here = {(DOMAIN, self._server_id), *(self.identifier(one.id) for one in self.connected)}
         return not here & device.identifiers
 
     @property

@@ -1,4 +1,4 @@
-"""The actions of the integration: remember, recall, forget and ask."""
+"""The actions of the integration: remember, recall, forget, ask and announce."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import probatio as vol
 from homeassistant.components import conversation
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID, Platform
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID, Platform
 from homeassistant.core import HomeAssistant, ServiceCall, ServiceResponse, SupportsResponse, callback
 from homeassistant.exceptions import HomeAssistantError, ServiceValidationError, Unauthorized
 from homeassistant.helpers import config_validation as cv
@@ -28,11 +28,13 @@ from .client import (
 from .const import DOMAIN
 from .data import MeadowlarkConfigEntry
 
+ATTR_CHIME = "chime"
 ATTR_CONTENT = "content"
 ATTR_CONVERSATION_ID = "conversation_id"
 ATTR_LANGUAGE = "language"
 ATTR_LIMIT = "limit"
 ATTR_MEMORY_ID = "memory_id"
+ATTR_MESSAGE = "message"
 ATTR_QUERY = "query"
 ATTR_TEXT = "text"
 ATTR_USER = "user"
@@ -73,6 +75,14 @@ _ASK = _BASE.extend(
         vol.Optional(ATTR_LANGUAGE): cv.string,
     }
 )
+_ANNOUNCE = _BASE.extend(
+    {
+        vol.Required(ATTR_MESSAGE): vol.All(cv.string, str.strip, vol.Length(min=1, max=1000)),
+        vol.Optional(ATTR_DEVICE_ID): vol.All(cv.ensure_list, [cv.string], vol.Length(min=1, max=100)),
+        vol.Optional(ATTR_LANGUAGE): cv.string,
+        vol.Optional(ATTR_CHIME, default=True): cv.boolean,
+    }
+)
 
 
 @callback
@@ -85,7 +95,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
             try:
                 return await act(call, entry)
             except ClientError as error:
-                raise _told(hass, entry, error) from error
+                raise told(hass, entry, error) from error
 
         hass.services.async_register(DOMAIN, name, handle, schema, response)
 
@@ -93,6 +103,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
     register("recall", _recall, _RECALL, SupportsResponse.ONLY)
     register("forget", _forget, _FORGET, SupportsResponse.OPTIONAL)
     register("ask", _ask, _ASK, SupportsResponse.OPTIONAL)
+    register("announce", _announce, _ANNOUNCE, SupportsResponse.OPTIONAL)
 
 
 type _Act = Callable[[ServiceCall, MeadowlarkConfigEntry], Awaitable[JsonObjectType]]
@@ -145,6 +156,31 @@ async def _ask(call: ServiceCall, entry: MeadowlarkConfigEntry) -> JsonObjectTyp
     }
 
 
+async def _announce(call: ServiceCall, entry: MeadowlarkConfigEntry) -> JsonObjectType:
+    names = None
+    if ATTR_DEVICE_ID in call.data:
+        known = {device_id: name for name, device_id in entry.runtime_data.link.lending.satellites.known.items()}
+        strangers = [device_id for device_id in call.data[ATTR_DEVICE_ID] if device_id not in known]
+        if strangers:
+            raise ServiceValidationError(
+                translation_domain=DOMAIN,
+                translation_key="no_such_satellite",
+                translation_placeholders={"device": strangers[0]},
+            )
+        names = [known[device_id] for device_id in call.data[ATTR_DEVICE_ID]]
+    language = call.data.get(ATTR_LANGUAGE, call.hass.config.language)
+    heard = await entry.runtime_data.client.announce(
+        call.data[ATTR_MESSAGE], names, language, chime=call.data[ATTR_CHIME]
+    )
+    if not any(heard.values()):
+        raise HomeAssistantError(
+            translation_domain=DOMAIN,
+            translation_key="not_heard",
+            translation_placeholders={"satellites": ", ".join(heard)},
+        )
+    return {"heard": [name for name, was in heard.items() if was], "missed": [n for n, was in heard.items() if not was]}
+
+
 async def _tenant(call: ServiceCall) -> str:
     """Whose memory is meant. That of a person is for themselves, administrators and automations."""
     person = call.data.get(ATTR_USER)
@@ -163,7 +199,7 @@ async def _tenant(call: ServiceCall) -> str:
     return f"person:{user_id}"
 
 
-def _told(hass: HomeAssistant, entry: MeadowlarkConfigEntry, error: ClientError) -> HomeAssistantError:
+def told(hass: HomeAssistant, entry: MeadowlarkConfigEntry, error: ClientError) -> HomeAssistantError:
     """What the user is told."""
     if isinstance(error, InvalidAuthError):
         entry.async_start_reauth(hass)

@@ -44,7 +44,8 @@ class Bell:
         """Tell an entry once at its place."""
         place, sentence, language = entry.owner.satellite, self.sentence(entry), entry.owner.language
         ours = place in self._notices.connected
-        heard = await self._notices.say(place, sentence, language, chime=True, about=self._about(entry))
+        rings = "" if entry.kind is Kind.REMINDER else entry.id
+        heard = await self._notices.say(place, sentence, language, chime=True, about=self._about(entry), rings=rings)
         if heard is not Heard.NOBODY or ours or not await self._house.announce(place, sentence, language):
             return heard
         return Heard.HEARD if place else Heard.STOPPED  # what everybody is shown stays: once is enough

@@ -4,7 +4,8 @@ A satellite keeps a second connection open for it. It begins with the protocol's
 `{"context": {"satellite_id": NAME}}`; the server then sends `ping` now and then, the protocol's timer events, and for
 each notice `audio-start`, `audio-chunk`… and `audio-stop`. The satellite answers `played` when it has been heard, with
 `seconds` where it was cut short and `stopped` where somebody there stopped it. `notice` in `audio-start`, `audio-stop`
-and `played` says which one is meant; an `audio-stop` with `abort` ends what still sounds.
+and `played` says which one is meant; an `audio-stop` with `abort` ends what still sounds. `rings` in `audio-start` is
+the same for every ring of a timer or alarm: what was stopped in the pause before can be answered `stopped` unheard.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from wyoming.snd import Played
 from handlers.agent.handler import context_id
 from handlers.agent.schedule.entry import Heard
 from handlers.audio import AudioFormat, from_float
-from handlers.errors import MeadowlarkError, ProtocolError, RequestError
+from handlers.errors import DeadlineError, MeadowlarkError, ProtocolError, RequestError
 from handlers.tts.speaker import once, sentences, speak
 from handlers.tts.stage import Synthesizer, VoiceChoice, pieces
 from handlers.wire import fields
@@ -46,7 +47,7 @@ PLAYED_SECONDS = 75.0
 _WAITING = 8
 """Notices that may wait at one satellite; one more is not heard, as it would come too late."""
 
-_LONGEST = 1000
+LONGEST = 1000
 """Characters of a notice: over a minute."""
 
 _SYNTHESIS_SECONDS = 30.0
@@ -74,6 +75,8 @@ class Notice:
     audio_format: AudioFormat
     about: Event | None = None
     """Sent before the audio."""
+    rings: str = ""
+    """What rings again and again until it is stopped; empty for what is said once."""
 
     @property
     def seconds(self) -> float:
@@ -103,11 +106,19 @@ class Notices:
         self._departures.append(tell)
 
     async def say(
-        self, satellite_id: str, text: str, language: str, *, chime: bool = False, about: Event | None = None
+        self,
+        satellite_id: str,
+        text: str,
+        language: str,
+        *,
+        chime: bool = False,
+        about: Event | None = None,
+        rings: str = "",
     ) -> Heard:
         """Speak at a satellite, or at all for ''. Waits until it was heard, or could not be; never raises for that.
 
-        `about` is sent before the audio. Cancelling makes the satellites silent.
+        `about` is sent before the audio; `rings` names what is said again until it is stopped. Cancelling makes the
+        satellites silent.
         """
         places = [self._places[satellite_id]] if satellite_id in self._places else []
         if not satellite_id:
@@ -115,10 +126,9 @@ class Notices:
         if not places:
             return Heard.NOBODY
         try:
-            async with asyncio.timeout(_SYNTHESIS_SECONDS):
-                notice = await self._make(text[:_LONGEST], language, chime, about)
-        except (MeadowlarkError, TimeoutError) as error:
-            _LOGGER.warning("A notice could not be spoken (%s)", str(error) or "it took too long")
+            notice = await self._make(text, language, chime, about, rings)
+        except MeadowlarkError as error:
+            _LOGGER.warning("A notice could not be spoken (%s)", error)
             return Heard.NOBODY
         playing = {asyncio.create_task(place.play(notice)) for place in places}
         heard = Heard.NOBODY
@@ -128,10 +138,27 @@ class Notices:
                 if heard is Heard.STOPPED:
                     break
         finally:
-            for play in playing:
-                play.cancel()
-            await asyncio.gather(*playing, return_exceptions=True)
+            await _cancelled(playing)
         return heard
+
+    async def announce(
+        self, satellites: Sequence[str], text: str, language: str, *, chime: bool, seconds: float
+    ) -> dict[str, Heard]:
+        """Speak at several satellites at the same time, and say what came of it at each of those that are connected.
+
+        Whoever stops it at one does so for that one alone. Where it is not over after `seconds` it is ended, and counts
+        as not heard. MeadowlarkError where it cannot be spoken. Cancelling makes the satellites silent.
+        """
+        places = {name: self._places[name] for name in satellites if name in self._places}
+        if not places:
+            return {}
+        notice = await self._make(text, language, chime)
+        playing = {name: asyncio.create_task(place.play(notice)) for name, place in places.items()}
+        try:
+            await asyncio.wait(playing.values(), timeout=seconds)
+            return {name: task.result() if task.done() else Heard.NOBODY for name, task in playing.items()}
+        finally:
+            await _cancelled(playing.values())
 
     async def tell(self, satellite_id: str, event: Event) -> None:
         """Send an event to a satellite, or to all for ''. It may be lost."""
@@ -154,15 +181,21 @@ class Notices:
             for tell in self._departures:
                 tell(name)
 
-    async def _make(self, text: str, language: str, chime: bool, about: Event | None) -> Notice:
+    async def _make(self, text: str, language: str, chime: bool, about: Event | None = None, rings: str = "") -> Notice:
         choice = self._voice(language)
         audio_format = self._synthesizer.format(choice)
-        audio = bytearray(chime_audio(audio_format) if chime else b"")
-        spoken = speak(sentences(once(text), choice.language), self._synthesizer, choice)
-        async with contextlib.aclosing(spoken) as parts:
-            async for pcm in parts:
-                audio += pcm
-        return Notice(uuid.uuid4().hex, bytes(audio), audio_format, about)
+        audio = bytearray()
+        spoken = speak(sentences(once(text[:LONGEST]), choice.language), self._synthesizer, choice)
+        try:
+            async with asyncio.timeout(_SYNTHESIS_SECONDS), contextlib.aclosing(spoken) as parts:
+                async for pcm in parts:
+                    audio += pcm
+        except TimeoutError:
+            raise DeadlineError(f"The server took more than {_SYNTHESIS_SECONDS:.0f} s to speak a notice") from None
+        if not audio:
+            raise RequestError("no-text", "There is nothing in this text that can be spoken")
+        before = chime_audio(audio_format) if chime else b""
+        return Notice(uuid.uuid4().hex, before + bytes(audio), audio_format, about, rings)
 
     def _voice(self, language: str) -> VoiceChoice:
         try:
@@ -281,7 +314,10 @@ class NoticeHandler:
         audio = notice.audio_format
         if notice.about is not None:
             await self._connection.send(notice.about)
-        await self._connection.send(_named(AudioStart(audio.rate, audio.width, audio.channels).event(), notice))
+        start = _named(AudioStart(audio.rate, audio.width, audio.channels).event(), notice)
+        if notice.rings:
+            start.data["rings"] = notice.rings
+        await self._connection.send(start)
         for piece in pieces(notice.audio):
             await self._connection.send(AudioChunk(audio.rate, audio.width, audio.channels, piece).event())
         await self._connection.send(_named(AudioStop().event(), notice))
@@ -302,6 +338,12 @@ def chime_audio(audio_format: AudioFormat) -> bytes:
     parts.append(np.zeros(int(_CHIME_REST * audio_format.rate), dtype=np.float32))
     mono = np.concatenate(parts).astype(np.float32)
     return from_float(np.repeat(mono, audio_format.channels))
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[Heard]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _named(event: Event, notice: Notice) -> Event:

@@ -30,7 +30,7 @@ CLIENT_KEYS = {
 }
 """What the client's errors are called."""
 
-ON_SETUP = {"not_ready", "no_memory", "no_such_memory", "refused"}
+ON_SETUP = {"not_ready", "no_memory", "no_such_memory", "no_satellite", "refused"}
 """Errors of the client that a flow cannot meet: it asks only what a server is."""
 
 OF_TOKENS = {"invalid_auth", "guest_token"}
@@ -184,6 +184,8 @@ def test_entities(strings: dict[str, dict], icons: dict[str, dict]) -> None:
     assert set(named["binary_sensor"]) == used["binary_sensor"]
     for platform in ("stt", "tts", "wake_word", "conversation"):
         used[platform] = _keys_of(platform)
+    source = (FOLDER / "notify.py").read_text(encoding="utf-8")
+    used["notify"] = set(re.findall(r'_attr_translation_key = "(\w+)"', source))
     assert set(named) <= set(used)
     assert set(icons["entity"]) <= set(used)
     for platform, keys in named.items():

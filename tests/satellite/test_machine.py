@@ -128,7 +128,9 @@ async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_
     async with asyncio.timeout(60), contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(Peer(die))
         sink = WavSink(tmp_path / "a.wav")
-        satellite = Satellite(microphone.source, ServerPartner(Link(first.uri), sink), None, "kitchen", results.put_nowait)
+        satellite = Satellite(
+            microphone.source, ServerPartner(Link(first.uri), sink), None, "kitchen", results.put_nowait
+        )
         tasks = [asyncio.create_task(satellite.run(once=False)), asyncio.create_task(feed())]
         try:
             broken = await results.get()

@@ -13,16 +13,17 @@ from handlers.agent.schedule.entry import Heard
 from handlers.pipeline.notices import NoticeHandler, Notices
 from handlers.tts.piper import PiperSynthesizer
 from handlers.wire.client import WyomingClient
+from satellite.happenings import Happening, Happenings, Kind
 from satellite.link import Link
 from satellite.machine import Satellite
 from satellite.notices import NoticeLine
 from satellite.sink import NoSink, Sink, WavSink
 from satellite.source import Recording
-from satellite.turn import TurnResult
+from satellite.turn import ServerPartner, TurnResult
 from satellite.wake import open_wake_words
 from server.wyoming import WyomingServer
+from tests.satellite.live import Microphone
 from tests.satellite.peer import ANSWER, ANSWER_AUDIO, Peer, PeerConnection, Script, well_behaved
-from tests.satellite.test_machine import Microphone
 from tests.support.speech import Speaker, silence
 
 Serve = Callable[[Script], asyncio.Future[Peer]]
@@ -50,17 +51,20 @@ class Mouth(NoSink):
         self.aborted += 1
 
 
-def notice(name: str = "n1") -> list[Event]:
+def notice(name: str = "n1", **data: str) -> list[Event]:
     start, *chunks = PeerConnection.audio_events()
-    return [Event("audio-start", {**start.data, "notice": name}), *chunks, Event("audio-stop", {"notice": name})]
+    begin = Event("audio-start", {**start.data, "notice": name, **data})
+    return [begin, *chunks, Event("audio-stop", {"notice": name})]
 
 
 @contextlib.asynccontextmanager
-async def listening(peer: Peer, sink: Sink, wait_seconds: float = 60.0) -> AsyncIterator[NoticeLine]:
-    line = NoticeLine(Link(peer.uri), sink, "kitchen", wait_seconds=wait_seconds)
+async def listening(
+    peer: Peer, sink: Sink, wait_seconds: float = 60.0, happenings: Happenings | None = None
+) -> AsyncIterator[NoticeLine]:
+    line = NoticeLine(Link(peer.uri), sink, "kitchen", wait_seconds=wait_seconds, happenings=happenings)
     task = asyncio.create_task(line.run())
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             yield line
     finally:
         task.cancel()
@@ -201,6 +205,115 @@ async def test_one_that_waits_again_can_be_ended(serve: Serve, server: Server) -
         async with line.turn():
             await reaches(server, connection, *notice("n2"))
         assert (await server.played()).data == {"notice": "n2"}
+
+
+async def test_what_happens_is_told(serve: Serve, server: Server) -> None:
+    told: list[Happening] = []
+    happenings = Happenings()
+    happenings.add(told.append)
+    mouth = Mouth()
+    async with listening(await serve(server.script), mouth, happenings=happenings) as line:
+        connection = await server.connections.get()
+        await reaches(
+            server,
+            connection,
+            Event("timer-started", {"id": "t1", "total_seconds": 600, "name": "pasta"}),
+            Event("timer-updated", {"id": "t1", "is_active": False, "total_seconds": 500}),
+            Event("timer-cancelled", {"id": ["nonsense"]}),
+            Event("timer-finished", {"id": "t1"}),
+        )
+        assert told == [
+            Happening(Kind.TIMER_STARTED, {"id": "t1", "name": "pasta", "seconds": 600}),
+            Happening(Kind.TIMER_UPDATED, {"id": "t1", "seconds": 500, "active": False}),
+            Happening(Kind.TIMER_CANCELLED, {"id": None}),
+            Happening(Kind.TIMER_FINISHED, {"id": "t1"}),
+        ]
+        told.clear()
+        async with line.turn():
+            await reaches(server, connection, *notice("n1"))
+            assert (told, line.sounding) == ([], False)
+        await mouth.sounds.wait()
+        assert (told, line.sounding) == ([Happening(Kind.NOTICE)], True)
+        async with line.turn():
+            assert told[1:] == [Happening(Kind.NOTICE_OVER, {"stopped": True})]
+            assert line.sounding is False
+        assert (await server.played()).data["stopped"] is True
+        mouth.goes_on.set()
+        await connection.send(*notice("n2"))
+        assert (await server.played()).data == {"notice": "n2"}
+        assert told[2:] == [Happening(Kind.NOTICE), Happening(Kind.NOTICE_OVER, {"stopped": False})]
+
+
+async def test_somebody_wants_quiet(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        assert not line.stop()
+        await connection.send(*notice())
+        await mouth.sounds.wait()
+        assert line.stop()
+        assert line.stop()  # twice is once
+        reported = (await server.played()).data
+        assert (reported["notice"], reported["stopped"]) == ("n1", True)
+        assert reported["seconds"] > 0
+        assert mouth.aborted == 1
+        assert not line.stop()
+
+
+async def test_quiet_is_also_for_what_was_not_heard_yet(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        async with line.turn():
+            await reaches(server, connection, *notice("waits"))
+            assert line.stop()
+            assert (await server.played()).data == {"notice": "waits", "seconds": 0.0, "stopped": True}
+        start, *rest = notice("comes")
+        await reaches(server, connection, start)
+        assert line.stop()
+        await connection.send(*rest)
+        assert (await server.played()).data == {"notice": "comes", "seconds": 0.0, "stopped": True}
+        assert not line.stop()
+    assert not mouth.sounds.is_set()
+
+
+async def test_quiet_while_a_turn_ends_it(serve: Serve, server: Server) -> None:
+    mouth = Mouth()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        await connection.send(*notice())
+        await mouth.sounds.wait()
+        turn = line.turn()
+        beginning = asyncio.create_task(turn.__aenter__())
+        await asyncio.sleep(0)  # it has asked for quiet, and the notice has not yet ended
+        assert line.stop()
+        await beginning
+        assert (await server.played()).data["stopped"] is True
+        await turn.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("by_turn", [True, False])
+async def test_what_rings_can_be_stopped_in_its_pause(serve: Serve, server: Server, by_turn: bool) -> None:
+    mouth = Mouth()
+    mouth.goes_on.set()
+    async with listening(await serve(server.script), mouth) as line:
+        connection = await server.connections.get()
+        for ringing in ("t0", "t1"):
+            await connection.send(*notice("n1", rings=ringing))
+            assert (await server.played()).data == {"notice": "n1"}
+        if by_turn:
+            async with line.turn():
+                pass
+        else:
+            assert line.stop()
+            assert not line.stop()
+        mouth.sounds.clear()
+        for ringing in ("t0", "t1"):
+            await connection.send(*notice("n2", rings=ringing))
+            assert (await server.played()).data == {"notice": "n2", "seconds": 0.0, "stopped": True}
+        assert not mouth.sounds.is_set()
+        await connection.send(*notice("n3", rings="t2"))  # another timer
+        assert (await server.played()).data == {"notice": "n3"}
 
 
 async def test_the_server_can_end_it(serve: Serve, server: Server) -> None:
@@ -378,7 +491,12 @@ async def test_a_wake_word_stops_a_notice_and_begins_a_turn(serve: Serve, server
     assert wake is not None
     link = Link(peer.uri)
     satellite = Satellite(
-        microphone.source, mouth, link, wake, "kitchen", results.put_nowait, notices=NoticeLine(link, mouth, "kitchen")
+        microphone.source,
+        ServerPartner(link, mouth),
+        wake,
+        "kitchen",
+        results.put_nowait,
+        notices=NoticeLine(link, mouth, "kitchen"),
     )
     running = asyncio.create_task(satellite.run(once=False))
     try:
@@ -407,7 +525,12 @@ async def test_a_satellite_for_one_turn_cannot_be_called(serve: Serve, tmp_path:
     link, sink = Link(peer.uri), NoSink()
     reading = Recording("pipe", lambda: silence(0.1), is_live=True)
     satellite = Satellite(
-        reading, sink, link, None, "kitchen", lambda result: None, notices=NoticeLine(link, sink, "kitchen")
+        reading,
+        ServerPartner(link, sink),
+        None,
+        "kitchen",
+        lambda result: None,
+        notices=NoticeLine(link, sink, "kitchen"),
     )
     async with asyncio.timeout(30):
         await satellite.run(once=True)

@@ -25,7 +25,8 @@ from handlers.agent.stage import AgentSettings, Request
 from handlers.models.store import ModelStore
 from server.household import open_memories
 from server.http import HttpServer, Status
-from server.memory_api import MemoryApi, answer_in_json
+from server.json_api import answer_in_json
+from server.memory_api import MemoryApi
 from server.metrics import Metrics
 from server.tokens import Tokens
 from tests.support.memories import opened

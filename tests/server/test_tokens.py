@@ -17,7 +17,8 @@ from handlers.agent.caller import Role
 from handlers.agent.memory.stage import HOUSEHOLD, Origin, Source, Tenant, TenantKind
 from handlers.errors import RequestError, SettingsError
 from server.access import access_of, ask_for_token
-from server.memory_api import MemoryApi, answer_in_json
+from server.json_api import answer_in_json
+from server.memory_api import MemoryApi
 from server.tokens import Tokens
 from tests.support.memories import opened
 

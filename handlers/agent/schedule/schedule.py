@@ -393,13 +393,18 @@ class Schedule:
 
     async def _ring_on(self, entry: Entry, *, once: bool) -> bool:
         """Tell it, a timer or alarm again and again; whether somebody heard."""
-        began = asyncio.get_running_loop().time()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         heard = Heard.NOBODY
         while True:
+            at = loop.time()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TELL_SECONDS):
-                    heard = max(heard, await self._ring(entry))
-            rung = asyncio.get_running_loop().time() - began + _PAUSE_SECONDS
+                    came = await self._ring(entry)
+                    if heard is Heard.NOBODY and came is not Heard.NOBODY:
+                        began = at  # whoever came late hears it for as long
+                    heard = max(heard, came)
+            rung = loop.time() - began + _PAUSE_SECONDS
             if once or heard is Heard.STOPPED or rung >= self._ring_seconds:
                 return heard is not Heard.NOBODY
             await asyncio.sleep(_PAUSE_SECONDS)

@@ -110,6 +110,14 @@ async def test_nobody_is_there(notices: Notices, call: Call) -> None:
         assert await notices.say("kitchen", "Hello.", "en") is Heard.NOBODY
 
 
+async def test_what_cannot_be_spoken_is_not_a_chime(
+    notices: Notices, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with call("kitchen"):
+        assert await notices.say("kitchen", "🙂", "en", chime=True) is Heard.NOBODY
+    assert "nothing in this text that can be spoken" in caplog.text
+
+
 async def test_a_satellite_that_goes_did_not_hear(notices: Notices, call: Call) -> None:
     async with call("kitchen") as client:
         saying = asyncio.create_task(notices.say("kitchen", "Hello.", "en"))
@@ -283,6 +291,7 @@ async def test_a_timer_from_beginning_to_end(notices: Notices, skills: Skills, c
             events, audio = await hear(client)
             assert events[0].type == "timer-finished"
             assert events[0].data["id"] == timer.id
+            assert events[1].data["rings"] == timer.id
             chime = chime_audio(AudioFormat(22_050))
             assert audio.startswith(chime)
             assert len(audio) > len(chime) + 20_000
@@ -324,6 +333,7 @@ async def test_a_reminder_waits_for_its_satellite(notices: Notices, skills: Skil
         assert len(schedule.entries()) == 1
         async with call("kitchen") as client:
             events, _ = await hear(client)
+            assert "rings" not in events[0].data
             await client.send(played(events[0]))
             async with asyncio.timeout(10):
                 await finished.wait()

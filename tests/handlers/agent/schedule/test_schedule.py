@@ -211,6 +211,30 @@ async def test_a_timer_rings_again_until_somebody_stops_it(path: Path) -> None:
         await schedule.close()
 
 
+async def test_whoever_comes_late_hears_it_for_as_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = asyncio.get_running_loop()
+    time, ahead, rung = loop.time, 0.0, 0
+    lengths = {1: 50.0, 2: 20.0, 3: 5.0, 4: 40.0}
+    monkeypatch.setattr(loop, "time", lambda: time() + ahead)
+
+    async def ring(entry: Entry) -> Heard:
+        nonlocal ahead, rung
+        rung += 1
+        ahead += lengths[rung]
+        return Heard.NOBODY if rung == 1 else Heard.HEARD
+
+    room = Room()
+    schedule = Schedule(path, ring, watch=room.watch)
+    await schedule.start()
+    try:
+        await schedule.timer(KITCHEN, 1)
+        await room.finished.wait()
+        assert rung == 4  # a minute, from the first that somebody could hear
+        assert schedule.entries() == []
+    finally:
+        await schedule.close()
+
+
 async def test_a_timer_can_be_cancelled_while_it_rings(path: Path) -> None:
     room = Room(Heard.HEARD, holds=True)
     async with opened(path, room) as schedule:
