@@ -236,9 +236,17 @@ class Satellite:
 
     async def _wait(self) -> None:
         """Until there is somebody to talk with. What was said meanwhile is not done minutes later."""
+        assert self._ears is not None
         self._waiting = True
         self._forget_requests()
-        await self._partner.wait()
+        coming = asyncio.create_task(self._partner.wait(), name="waiting for a partner")
+        try:
+            await asyncio.wait({coming, self._ears}, return_when=asyncio.FIRST_COMPLETED)
+            if coming.done():
+                await coming
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
         self._waiting = False
 
     async def _have(self, turn: Exchange) -> TurnResult:

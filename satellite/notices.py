@@ -15,19 +15,19 @@ from dataclasses import dataclass, field
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
-from wyoming.event import Event, Eventable
+from wyoming.event import Event
 from wyoming.ping import Ping, Pong
 from wyoming.satellite import SatelliteConnected
 from wyoming.snd import Played
-from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 
 from handlers.audio import AudioFormat
 from handlers.errors import AudioError, MeadowlarkError, ProtocolError
 from handlers.wire.client import WyomingClient
 from satellite.backoff import Backoff
-from satellite.happenings import Happenings, Kind, Value
+from satellite.happenings import Happenings, Kind
 from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
+from satellite.timers import timer_happening
 from satellite.turn import read_format, server_error, tell
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,14 +56,6 @@ ring take turns."""
 
 _STOPPED_SECONDS = 30.0
 """Within which the next ring of what was stopped must come, or it is another day's."""
-
-_TIMER_EVENTS: dict[type[Eventable], tuple[Kind, dict[str, str]]] = {
-    TimerStarted: (Kind.TIMER_STARTED, {"id": "id", "name": "name", "seconds": "total_seconds"}),
-    TimerUpdated: (Kind.TIMER_UPDATED, {"id": "id", "seconds": "total_seconds", "active": "is_active"}),
-    TimerCancelled: (Kind.TIMER_CANCELLED, {"id": "id"}),
-    TimerFinished: (Kind.TIMER_FINISHED, {"id": "id"}),
-}
-"""What is told of each, and what the protocol calls that."""
 
 
 @dataclass
@@ -208,13 +200,8 @@ class NoticeLine:
                 await self._hush()  # the server has given up the one before
                 self._waiting = notice
                 self._playing = asyncio.create_task(self._play(notice, client), name="notice")
-        else:
-            self._tell_timer(event)
-
-    def _tell_timer(self, event: Event) -> None:
-        for type_, (kind, keys) in _TIMER_EVENTS.items():
-            if type_.is_type(event.type):
-                self._happenings.tell(kind, **{ours: _value(event.data.get(theirs)) for ours, theirs in keys.items()})
+        elif (happening := timer_happening(event)) is not None:
+            self._happenings.tell(happening.kind, **happening.data)
 
     def _stop_ringing(self) -> bool:
         """End what rings and pauses. Says whether anything did."""
@@ -341,10 +328,6 @@ def _forgiven() -> bool:
 def _text(event: Event, key: str) -> str:
     value = event.data.get(key)
     return value if isinstance(value, str) else ""
-
-
-def _value(value: object) -> Value:
-    return value if isinstance(value, str | int | float) else None
 
 
 def _lasting(until: dict[str, float]) -> dict[str, float]:

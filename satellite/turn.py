@@ -156,6 +156,7 @@ class Turn:
             finished = True
         except OSError as error:  # TimeoutError is one
             if deadline.expired():
+                result.interrupted = False  # by nobody here
                 result.error = DeadlineError(f"The answer was not over after {self._turn_seconds:g} seconds")
             else:
                 result.error = LinkLostError(f"The connection to the server was lost ({error.strerror or error})")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import ifaddr
 from zeroconf import DNSQuestionType, Error, ServiceInfo
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from handlers.wire.announcement import announced_addresses, label
 from handlers.wire.discovery import (
     MEADOWLARK_TYPE,
     TXT_HTTP,
@@ -36,12 +37,6 @@ _GOODBYE_SECONDS = 3.0
 _MAX_SAME_NAME = 8
 """More servers of one name than this are left to the library's own probe."""
 
-_NAME_BYTES = 56
-"""A DNS label has 63; the rest is for the '-2' of a second server of the same name."""
-
-_INSIDE_PREFIXES = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "hassio")
-"""Adapters of containers and virtual machines: nobody outside this machine reaches their addresses."""
-
 
 class Announcer:
     """One server's announcement as `_meadowlark._tcp` and `_wyoming._tcp`.
@@ -58,7 +53,7 @@ class Announcer:
         name: str,
         interfaces: Sequence[str] | None = None,
     ) -> None:
-        self._name = _label(name)
+        self._name = label(name)
         self._id = server_id
         self._wyoming_port = wyoming_port
         self._properties = {
@@ -145,42 +140,3 @@ class Announcer:
         announced = await zeroconf.async_register_service(info, allow_name_change=True)
         self._registered.append(info)
         await announced
-
-
-def announced_addresses(bound: Iterable[str], adapters: Sequence[ifaddr.Adapter]) -> list[str]:
-    """The real addresses under which others reach a server bound to `bound`; IPv4 first, never an unspecified one.
-
-    A wildcard becomes every address of its family except loopback, IPv6 link-local (useless without the reader's own
-    interface) and those of containers, unless nothing else is left. Loopback stands only where it is alone.
-    """
-    result: list[str] = []
-    loopback: list[str] = []
-    for address in bound:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-        if not ip.is_unspecified:
-            (loopback if ip.is_loopback else result).append(str(ip))
-            continue
-        loopback.append("127.0.0.1" if ip.version == 4 else "::1")
-        inside = [adapter for adapter in adapters if adapter.nice_name.startswith(_INSIDE_PREFIXES)]
-        outside = [adapter for adapter in adapters if adapter not in inside]
-        result.extend(_reachable(outside, ip.version) or _reachable(inside, ip.version))
-    return sorted(dict.fromkeys(result or loopback), key=lambda address: ":" in address)
-
-
-def _reachable(adapters: Iterable[ifaddr.Adapter], version: int) -> list[str]:
-    found = [
-        ipaddress.ip_address(ip.ip if isinstance(ip.ip, str) else ip.ip[0])
-        for adapter in adapters
-        for ip in adapter.ips
-    ]
-    return [
-        str(ip)
-        for ip in found
-        if ip.version == version and not ip.is_loopback and not (version == 6 and ip.is_link_local)
-    ]
-
-
-def _label(name: str) -> str:
-    """`name` as a DNS label: no control characters, no dots at the end, short enough."""
-    clean = "".join(character for character in name if character.isprintable()).strip(" .")
-    return clean.encode("utf-8")[:_NAME_BYTES].decode("utf-8", "ignore").strip(" .") or "Meadowlark"

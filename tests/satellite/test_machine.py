@@ -113,6 +113,17 @@ async def test_a_microphone_that_fails_is_told(serve: Serve) -> None:
         await run(source, await serve(well_behaved), "okay_nabu", once=True)
 
 
+async def test_it_ends_with_its_microphone_though_there_is_no_server(microphone: Microphone) -> None:
+    async with Peer(well_behaved) as gone:
+        uri = gone.uri
+    satellite = Satellite(microphone.source, ServerPartner(Link(uri), NoSink()), None, "kitchen", lambda _: None)
+    microphone.say(silence(0.2))
+    microphone.end()
+    async with asyncio.timeout(30):
+        with pytest.raises(EngineError, match="no audio"):
+            await satellite.run(once=False)
+
+
 async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_path: Path) -> None:
     """The server dies in a turn, stays away for a while, and the next turn is answered."""
     results: asyncio.Queue[TurnResult] = asyncio.Queue()

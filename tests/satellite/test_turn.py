@@ -138,6 +138,7 @@ async def test_a_silent_server_ends_the_turn(serve: Serve) -> None:
 
     result = await have_turn(await serve(script), patience=0.2)
     assert isinstance(result.error, DeadlineError)
+    assert not result.interrupted
 
 
 async def test_a_server_that_says_it_is_at_work_is_waited_for(serve: Serve) -> None:
@@ -169,6 +170,7 @@ async def test_a_server_that_never_comes_to_an_end_is_left(serve: Serve) -> None
 
     result = await have_turn(await serve(script), limit=0.5)
     assert isinstance(result.error, DeadlineError)
+    assert not result.interrupted
 
 
 CHUNK = {"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels": 1}, "payload_length": 2}
