@@ -2,71 +2,176 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from handlers.errors import SettingsError
+from handlers.models.folder import usual_data_dir
+from handlers.models.store import WAKE_FOLDER
+from satellite.button import Button
 from satellite.ears import Microphone
-from satellite.front_end import open_front_end
+from satellite.front_end import FrontEnd, open_front_end
 from satellite.happenings import Happenings, Kind
+from satellite.hooks import Hooks
+from satellite.keys import Keys
+from satellite.lights import Lights
 from satellite.link import Link
-from satellite.machine import Satellite
+from satellite.machine import Notices, Satellite
+from satellite.mqtt import Mqtt
 from satellite.notices import NoticeLine
+from satellite.partner import Partner
+from satellite.remote import open_remote
 from satellite.settings import SatelliteSettings
-from satellite.sink import is_device, open_sink
+from satellite.sink import Sink, is_device, open_sink
 from satellite.sounds import SoundSink, open_sounds
-from satellite.source import open_source
-from satellite.turn import Server, TurnResult
-from satellite.volume import Volume, VolumeSink
-from satellite.wake import open_wake_words
+from satellite.source import STDIN, Source, open_source
+from satellite.station import Station
+from satellite.turn import ServerPartner, TurnResult
+from satellite.volume import FULL, Volume, VolumeSink
+from satellite.wake import WakeListener, open_wake_words
+from satellite.watchdog import Watchdog
 
 _LOGGER = logging.getLogger(__name__)
 
+_STDIN = 0
 
-async def run_satellite(settings: SatelliteSettings, report: Callable[[TurnResult], None], *, once: bool) -> None:
-    """Have one turn, or turns until the source ends or this is cancelled. Raises MeadowlarkError."""
+
+async def run_satellite(
+    settings: SatelliteSettings, report: Callable[[TurnResult], None], leave: Callable[[], None], *, once: bool
+) -> None:
+    """Have one turn, or turns until the source ends or this is cancelled. `leave` is to cancel it.
+
+    Raises MeadowlarkError.
+    """
+    watchdog = Watchdog()
     async with AsyncExitStack() as stack:
         happenings = Happenings()
-        front_end = open_front_end(settings.front_end)
-        wake = await open_wake_words(
-            settings.wake_word,
-            folder=settings.wake_folder,
-            refractory_seconds=settings.wake_refractory_seconds,
-            gate=settings.wake_gate,
-        )
-        if wake is not None:
-            stack.push_async_callback(wake.close)
-
-        def microphone_changed(present: bool) -> None:
-            front_end.reset()
-            happenings.tell(Kind.MICROPHONE_FOUND if present else Kind.MICROPHONE_LOST)
-
-        source = await open_source(settings.mic, channel=settings.channel, changed=microphone_changed, patient=not once)
-        stack.push_async_callback(source.close)
+        wake = await _open_wake(settings, stack)
+        source, sink, volume, front_end = await _open_audio(settings, happenings, stack, once=once)
         stays = source.is_live and not once
-        volume = Volume(settings.volume, ducked=settings.ducking)
-        speaker = await open_sink(
-            settings.speaker,
-            tap=front_end.reference,
-            refresh=source.refresh if isinstance(source, Microphone) else None,
-            patient=stays,
-        )
-        sounds = await open_sounds(settings.sounds) if is_device(settings.speaker) else {}
-        sink = SoundSink(VolumeSink(speaker, volume), sounds)
-        happenings.add(sink.follow)
-        stack.push_async_callback(sink.close)
-
-        link = Link(settings.server)
+        if settings.uri is None:
+            link = Link(settings.server)
+            partner: Partner = ServerPartner(link, sink, volume=volume, happenings=happenings)
+            notices: Notices = NoticeLine(link, sink, settings.name, happenings=happenings)
+        else:
+            station = Station(settings.uri, sink, settings.name, wake.words if wake is not None else {}, happenings)
+            stack.push_async_callback(station.close)
+            partner = notices = station
         satellite = Satellite(
             source,
-            Server(link, sink, volume=volume, happenings=happenings),
+            partner,
             wake,
             settings.name,
             report,
             pushed=wake is None and stays,
+            sure_score=settings.wake_sure_score,
             volume=volume,
-            notices=NoticeLine(link, sink, settings.name),
+            notices=notices,
             front_end=front_end,
             happenings=happenings,
         )
-        await satellite.run(once=once)
+        if stays:
+            companions = _companions(settings, satellite, happenings, leave, stack)
+            companions["watchdog"] = lambda: watchdog.run(lambda: satellite.is_healthy)
+            await stack.enter_async_context(_beside(companions))
+        watchdog.ready()
+        try:
+            await satellite.run(once=once)
+        finally:
+            watchdog.stopping()
+
+
+async def _open_wake(settings: SatelliteSettings, stack: AsyncExitStack) -> WakeListener | None:
+    wake = await open_wake_words(
+        settings.wake_word,
+        folder=settings.wake_folder,
+        installed=usual_data_dir() / "models" / WAKE_FOLDER,
+        refractory_seconds=settings.wake_refractory_seconds,
+        gate=settings.wake_gate,
+        tell_speech=settings.ducking < FULL,
+        stop_words=settings.stop_word,
+    )
+    if wake is not None:
+        stack.push_async_callback(wake.close)
+    return wake
+
+
+async def _open_audio(
+    settings: SatelliteSettings, happenings: Happenings, stack: AsyncExitStack, *, once: bool
+) -> tuple[Source, Sink, Volume, FrontEnd]:
+    front_end = open_front_end(settings.front_end)
+
+    def microphone_changed(present: bool) -> None:
+        front_end.reset()
+        happenings.tell(Kind.MICROPHONE_FOUND if present else Kind.MICROPHONE_LOST)
+
+    source = await open_source(settings.mic, channel=settings.channel, changed=microphone_changed, patient=not once)
+    stack.push_async_callback(source.close)
+    volume = Volume(settings.volume, ducked=settings.ducking)
+    speaker = await open_sink(
+        settings.speaker,
+        tap=front_end.reference,
+        refresh=source.refresh if isinstance(source, Microphone) else None,
+        patient=source.is_live and not once,
+    )
+    sink = SoundSink(
+        VolumeSink(speaker, volume), await open_sounds(settings.sounds) if is_device(settings.speaker) else {}
+    )
+    stack.push_async_callback(sink.close)
+    happenings.add(sink.follow)
+    return source, sink, volume, front_end
+
+
+def _companions(
+    settings: SatelliteSettings,
+    satellite: Satellite,
+    happenings: Happenings,
+    leave: Callable[[], None],
+    stack: AsyncExitStack,
+) -> dict[str, Callable[[], Awaitable[None]]]:
+    """What runs beside the satellite, by what it is called. Raises SettingsError, MissingExtraError."""
+    companions: dict[str, Callable[[], Awaitable[None]]] = {"hooks": Hooks(settings.hooks, happenings).run}
+    remote = open_remote(settings.socket, settings.name, satellite, happenings)
+    if remote is not None:
+        stack.callback(remote.close)  # also where it never began to run
+        companions["socket"] = remote.run
+    if settings.lights is not None:
+        lights = Lights(settings.lights)
+        happenings.add(lights.observe)
+        companions["lights"] = lights.run
+    if settings.buttons is not None:
+        companions["buttons"] = Button(settings.buttons, satellite).run
+    if settings.mqtt is not None:
+        mqtt = Mqtt(settings.mqtt, satellite, settings.name)
+        happenings.add(mqtt.observe)
+        companions["mqtt"] = mqtt.run
+    if settings.mic != STDIN and os.isatty(_STDIN):
+        companions["keys"] = Keys(satellite, leave).run
+    if settings.wake_word == ["none"] and not companions.keys() & {"socket", "buttons", "mqtt", "keys"}:
+        raise SettingsError(
+            "Push to talk (--wake-word none) needs something to push: a terminal, buttons, mqtt or the socket; "
+            "or add --once to send all it hears for one turn"
+        )
+    return companions
+
+
+@asynccontextmanager
+async def _beside(companions: dict[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+    """Run them for the length of a `with` block. The satellite goes on where one of them fails."""
+
+    async def keep(name: str, run: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await run()
+        except Exception:
+            _LOGGER.exception("The satellite goes on without its %s, for a reason that was not foreseen", name)
+
+    tasks = [asyncio.create_task(keep(name, run), name=name) for name, run in companions.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

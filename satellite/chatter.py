@@ -31,7 +31,7 @@ class Filter:
         self._users = 0
         self._kept = -1
         self._thread: threading.Thread | None = None
-        atexit.register(self._end)
+        atexit.register(self._end_with_program)
 
     def enter(self) -> None:
         with self._lock:
@@ -66,6 +66,15 @@ class Filter:
             os.close(self._kept)
             thread.join(_DRAIN_SECONDS)
 
+    def _end_with_program(self) -> None:
+        """All has been said by now, but a thread that still asks for devices goes on writing."""
+        busy = self._thread is not None
+        self._end()
+        if busy:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, _STDERR)
+            os.close(nowhere)
+
 
 def _forward(reading: int, target: int) -> None:
     rest = b""
@@ -81,7 +90,7 @@ def _forward(reading: int, target: int) -> None:
                     _pass_on(target, line + b"\n")
             if rest and not any(prefix.startswith(rest[: len(prefix)]) for prefix in _THEIRS):
                 _pass_on(target, rest)  # somebody writes a line in parts
-                rest = b""
+                rest, theirs = b"", False
         _pass_on(target, rest)
     finally:
         os.close(reading)

@@ -5,24 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from handlers.errors import MeadowlarkError
-from handlers.settings import load_settings
+from satellite import remote_cli
 from satellite.assembly import run_satellite
+from satellite.flags import add_flags, settings_from
 from satellite.machine import NOBODY_ASKED
 from satellite.report import lines, summary
-from satellite.settings import SatelliteSettings, Settings
+from satellite.settings import SatelliteSettings
 from satellite.sink import STDOUT
 from satellite.turn import TurnResult
 
 _LOGGER = logging.getLogger(__name__)
-
-_FLAGS = ("server", "mic", "speaker", "wake_word", "name", "log_level")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ended
     options = _parser().parse_args(arguments)
     try:
-        settings = _settings(options)
+        settings = settings_from(options)
         logging.basicConfig(
             level=settings.log_level.upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
@@ -65,6 +62,8 @@ def _command(arguments: Sequence[str]) -> int | None:
             from satellite.install import uninstall
 
             return uninstall(rest)
+        case [command, *_] if command in remote_cli.COMMANDS:
+            return remote_cli.main(arguments)
     return None
 
 
@@ -76,33 +75,11 @@ def _parser() -> argparse.ArgumentParser:
         " install and uninstall make the satellite a service of systemd, and take it away.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add("--server", metavar="auto|tcp://HOST:PORT", help="the server; auto (the default) finds it")
-    add("--mic", metavar="NAME|FILE.wav|-", help="a device's name or number, a recording, or - for stdin")
-    add("--speaker", metavar="NAME|FILE.wav|-|none", help="a device's name or number, a file, - for stdout, or none")
-    add(
-        "--wake-word",
-        metavar="NAME[:THRESHOLD]",
-        action="append",
-        help="may be given several times; none is push to talk",
+    add_flags(parser)
+    parser.add_argument(
+        "--once", action="store_true", help="one turn, then exit; prints transcript, answer and timeline"
     )
-    add("--name", help="how this satellite is called on the server; the host's name by default")
-    add("--once", action="store_true", help="one turn, then exit; prints transcript, answer and timeline")
-    add("--config", metavar="FILE", type=Path, help="a YAML settings file")
-    add("--log-level", choices=("debug", "info", "warning", "error"))
     return parser
-
-
-def _settings(options: argparse.Namespace) -> SatelliteSettings:
-    """Everything outside of MEADOWLARK_SATELLITE__* is the server's."""
-    given = {key: getattr(options, key) for key in _FLAGS if getattr(options, key) is not None}
-    return load_settings(
-        Settings,
-        flags={"satellite": given} if given else {},
-        config_file=options.config,
-        environ={name: value for name, value in os.environ.items() if name.upper().startswith("MEADOWLARK_SATELLITE")},
-        flag_names={f"satellite.{key}": "--" + key.replace("_", "-") for key in _FLAGS},
-    ).satellite
 
 
 async def _run(settings: SatelliteSettings, *, once: bool) -> None:
@@ -122,7 +99,7 @@ async def _run(settings: SatelliteSettings, *, once: bool) -> None:
         def report(result: TurnResult) -> None:
             _report(result, once=once, spoken_to_stdout=settings.speaker == STDOUT)
 
-        await run_satellite(settings, report, once=once)
+        await run_satellite(settings, report, stop, once=once)
     except asyncio.CancelledError:
         if not stopped.is_set():
             raise

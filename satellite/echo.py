@@ -111,6 +111,6 @@ class DelayFinder:
         early, late = int(_EARLIEST_SECONDS * RATE), int(_LATEST_SECONDS * RATE)
         likeness = np.concatenate([likeness[-early:], likeness[:late]])
         best = int(np.argmax(np.abs(likeness)))
-        if np.abs(likeness[best]) < _CLEAR * np.sqrt(np.mean(likeness**2)):
+        if np.abs(likeness[best]) <= _CLEAR * np.sqrt(np.mean(likeness**2)):
             return None
         return best - early

@@ -10,7 +10,7 @@ from pathlib import Path
 from handlers.settings import load_settings
 from satellite.settings import SatelliteSettings, Settings
 
-FLAGS = ("server", "mic", "speaker", "wake_word", "name", "log_level")
+FLAGS = ("server", "uri", "mic", "speaker", "wake_word", "name", "log_level")
 """Keys of the section `satellite` that have a flag of the same name."""
 
 
@@ -18,6 +18,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add a flag for each of FLAGS, and --config."""
     add = parser.add_argument
     add("--server", metavar="auto|tcp://HOST:PORT", help="the server; auto (the default) finds it")
+    add("--uri", metavar="tcp://HOST:PORT", help="where Home Assistant's own Wyoming integration finds this satellite")
     add("--mic", metavar="NAME|FILE.wav|-", help="a device's name or number, a recording, or - for stdin")
     add("--speaker", metavar="NAME|FILE.wav|-|none", help="a device's name or number, a file, - for stdout, or none")
     add(

@@ -1,8 +1,8 @@
 """The keys of the terminal that the satellite was started in: push to talk, mute, stop, volume, quit.
 
 The terminal is read key by key only while the satellite is in its foreground, and as it was before whenever it is not:
-after the end, after Ctrl-Z, in the background. A terminal tells only that a key was pressed, not that it was let go, but
-one that is held repeats. So the space bar is held for the length of a request, or pressed again at its end.
+after the end, after Ctrl-Z, in the background. A terminal tells only that a key was pressed, not that it was let go,
+but one that is held repeats. So the space bar is held for the length of a request, or pressed again at its end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from satellite.machine import State
 from satellite.partner import Controls
 from satellite.volume import LOUDEST
 
-HELP = "Keys: space talks (hold it, or press it again at the end), s or Escape is quiet, m mutes, + and - volume, q quits"
+HELP = (
+    "Keys: space talks (hold it, or press it again at the end), s or Escape is quiet, m mutes, + and - volume, q quits"
+)
 
 VOLUME_STEP = 10
 """Percent for each press; a few of them are heard as a difference."""

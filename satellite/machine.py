@@ -75,7 +75,8 @@ class Satellite:
     """Ears, mouth and whom it talks with. Its public half are its `Controls`.
 
     Without a `wake` listener a turn begins at once, or where it is `pushed`, when `talk` says so. `report` is told how
-    each turn went. Without `notices` nobody can call it; without a `front_end` it hears itself.
+    each turn went. A partner that can judges wake words below `sure_score` by their sound. Without `notices` nobody can
+    call it; without a `front_end` it hears itself.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Satellite:
         report: Callable[[TurnResult], None],
         *,
         pushed: bool = False,
+        sure_score: float = 0.0,
         volume: Volume | None = None,
         notices: Notices | None = None,
         front_end: FrontEnd | None = None,
@@ -98,6 +100,7 @@ class Satellite:
         self._name = name
         self._report = report
         self._pushed = pushed
+        self._sure_score = sure_score
         self._volume = volume or Volume()
         self._notices = notices
         self._front_end = front_end or PassThrough()
@@ -344,10 +347,19 @@ class Satellite:
             wake = await self._notice(piece)
             if self.is_muted:  # meanwhile
                 return
+            self._duck()
             if wake is not None and self._follow(wake):
                 return  # the piece is in the wake word's memory
         if self._turn is not None and not self._waiting:
             self._turn.hear(self._opening.add(piece))
+
+    def _duck(self) -> None:
+        """What sounds is quieter while somebody speaks."""
+        sounds = self.state is State.ANSWERING or (self._notices is not None and self._notices.sounding)
+        if sounds and self._wake is not None and self._wake.hears_speech:
+            self._volume.duck()
+        else:
+            self._volume.unduck()
 
     async def _notice(self, piece: bytes) -> Wake | None:
         if self._wake is None:
@@ -373,9 +385,12 @@ class Satellite:
         """A turn begins; one that goes on is interrupted."""
         if wake.name is not None:
             _LOGGER.info("Heard the wake word %s (score %.2f)", wake.name, wake.score)
-        self._opening = Opening(wake)
+        unsure = bool(wake.memory) and wake.score < self._sure_score and self._partner.judges_wake_words
+        self._opening = Opening(wake, keep_word=unsure)
         conversation_id = self._conversation_id if self._turn is None else self._turn.result.conversation_id
-        self._turn = self._partner.begin(TurnRequest(self._name, conversation_id, wake.name, wake.score, wake.snr))
+        self._turn = self._partner.begin(
+            TurnRequest(self._name, conversation_id, wake.name, wake.score, wake.snr, unsure)
+        )
         self._next.put_nowait(self._turn)
         if self._running is not None:
             self._running.cancel()
@@ -383,7 +398,7 @@ class Satellite:
     def _nothing_heard(self) -> MeadowlarkError:
         if self._wake is None:
             return EngineError(f"There was no audio in {self._source.name}")
-        words = " or ".join(f"'{phrase}'" for phrase in self._wake.phrases)
+        words = " or ".join(f"'{phrase}'" for phrase in self._wake.words.values())
         return EngineError(
             f"The wake word {words} was not heard in {self._source.name}; use --wake-word none to send it without one"
         )

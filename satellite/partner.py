@@ -35,6 +35,10 @@ class Partner(Protocol):
     def is_there(self) -> bool:
         """False where it is known that a turn cannot succeed now; then nobody is woken."""
 
+    @property
+    def judges_wake_words(self) -> bool:
+        """It listens again to a wake word that was not heard surely, where the request begins with it (`in_audio`)."""
+
     async def find(self) -> None:
         """Return when it is there, or raise LinkLostError soon."""
 

@@ -147,7 +147,7 @@ async def open_speaker(
 
 async def _speaker_name(finder: _Finder, wanted: str) -> str:
     def find() -> _Device:
-        with _portaudio() as audio:
+        with portaudio() as audio:
             return finder.find(audio)
 
     try:
@@ -305,7 +305,7 @@ class _Finder:
     def find(self, audio: pyaudio.PyAudio) -> _Device:
         """The device with this number, this name or, where only one has it, this part of a name."""
         wanted = self._wanted
-        devices = _devices(audio, capture=self._capture)
+        devices = list_devices(audio, capture=self._capture)
         if wanted == DEFAULT:
             info = audio.get_default_input_device_info() if self._capture else audio.get_default_output_device_info()
             found = [device for device in devices if device.index == int(info["index"])]
@@ -330,7 +330,7 @@ class _Finder:
         return [device for device in same if device.index == self._known.index] or same[:1]
 
 
-def _devices(audio: pyaudio.PyAudio, *, capture: bool) -> list[_Device]:
+def list_devices(audio: pyaudio.PyAudio, *, capture: bool) -> list[_Device]:
     kind, count_key = ("microphone", "maxInputChannels") if capture else ("speaker", "maxOutputChannels")
     devices = []
     for index in range(audio.get_device_count()):
@@ -412,7 +412,7 @@ def _close_stream(stream: pyaudio.Stream) -> None:
 
 
 @contextlib.contextmanager
-def _portaudio() -> Iterator[pyaudio.PyAudio]:
+def portaudio() -> Iterator[pyaudio.PyAudio]:
     with _SETUP:
         audio = _initialize()
         try:

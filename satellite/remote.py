@@ -50,7 +50,7 @@ leave it open when closed before that."""
 def open_remote(setting: str, name: str, controls: Controls, happenings: Happenings) -> Remote | None:
     """The socket of the satellite called `name`. `setting` is auto, none, or a path.
 
-    Raises SettingsError where there can be none; at the default path only when another satellite has it.
+    Raises SettingsError where there can be none. At the default path that is only told: another satellite may be there.
     """
     if setting == "none":
         return None
@@ -58,11 +58,13 @@ def open_remote(setting: str, name: str, controls: Controls, happenings: Happeni
     try:
         return Remote(path, controls, happenings)
     except OSError as error:
-        problem = f"There can be no socket at {path} ({error.strerror})"
-        if setting != "auto":
-            raise SettingsError(f"{problem}; choose another path, or none") from None
-        _LOGGER.warning("%s, so no other program can steer the satellite; set satellite.socket", problem)
-        return None
+        refusal = SettingsError(f"There can be no socket at {path} ({error.strerror}); choose another path, or none")
+    except SettingsError as error:
+        refusal = error
+    if setting != "auto":
+        raise refusal
+    _LOGGER.warning("No other program can steer this satellite: %s", refusal)
+    return None
 
 
 class Remote:

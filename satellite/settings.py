@@ -9,7 +9,11 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from handlers.settings import Section
+from satellite.button import ButtonSettings
 from satellite.front_end import FrontEndSettings
+from satellite.hooks import HookSettings
+from satellite.lights import LightSettings
+from satellite.mqtt import MqttSettings
 from satellite.sounds import SoundSettings
 from satellite.volume import FULL, LOUDEST
 
@@ -19,6 +23,10 @@ class SatelliteSettings(Section):
 
     server: str = "auto"
     """The server: auto, or tcp://HOST:PORT."""
+
+    uri: str | None = None
+    """Where Home Assistant's own Wyoming integration finds this satellite, such as tcp://0.0.0.0:10700: then it answers
+    in place of a server of ours."""
 
     mic: str = "default"
     """The microphone: part of a device's name, its number, default, a file that ends in .wav, or - for stdin."""
@@ -47,11 +55,33 @@ class SatelliteSettings(Section):
     wake_refractory_seconds: float = Field(2.0, ge=0, le=30)
     """After a wake word the same one is not heard again for so long."""
 
+    wake_sure_score: float = Field(0.95, ge=0, le=1)
+    """A wake word with a lower score is sent along, and the server listens whether it was one; 0 never asks."""
+
     wake_gate: bool = True
     """Look for wake words only while somebody speaks: silence then costs nearly nothing."""
 
     wake_word: list[str] = Field(["okay_nabu"], min_length=1)
     """Wake words, each NAME or NAME:THRESHOLD; none alone is push to talk."""
+
+    stop_word: list[str] = Field(["auto"], min_length=1)
+    """Words that silence what sounds, each NAME or NAME:THRESHOLD; auto is the word made for it where it is installed
+    (meadowlark-models pull stop), none alone is none."""
+
+    socket: str = "auto"
+    """A Unix socket to steer the satellite and to follow what happens: auto, none or a path."""
+
+    hooks: HookSettings = HookSettings()
+    """Commands of your own that run when something happens."""
+
+    lights: LightSettings | None = None
+    """LEDs that show what the satellite does."""
+
+    buttons: ButtonSettings | None = None
+    """Push-buttons on GPIO pins."""
+
+    mqtt: MqttSettings | None = None
+    """A broker that is told what happens, and may steer the satellite."""
 
     name: str = Field(default_factory=lambda: platform.node() or "satellite", min_length=1, max_length=64)
     """How this satellite is called on the server, where no other may have the same name."""

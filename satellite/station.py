@@ -96,6 +96,9 @@ class Station:
         self._there = asyncio.Event()
         self._replaced = False
 
+    judges_wake_words = False
+    """Home Assistant takes its satellites' word for it."""
+
     @property
     def uri(self) -> str:
         """Where it listens, once it does."""

@@ -290,6 +290,8 @@ class ServerPartner:
     is_there = True
     """For all that is known: a turn finds out, and then it is waited for."""
 
+    judges_wake_words = True
+
     def __init__(
         self, link: Link, sink: Sink, *, volume: Volume | None = None, happenings: Happenings | None = None
     ) -> None:

@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from handlers.audio import BYTES_PER_SECOND, to_float
 from handlers.errors import RequestError, SettingsError
-from handlers.wake.engines import OPEN, WakeEngines, open_engines
+from handlers.wake.ending import MEMORY_SECONDS, MORE_SECONDS, since_wake_word
+from handlers.wake.engines import OPEN, STOP_WORD, WakeEngines, open_engines
 from handlers.wake.gate import Gate, open_voice
-from handlers.wake.stage import Detector, WakeSettings
+from handlers.wake.stage import Detector, WakeSettings, plain_name
 from handlers.workers import Workers
 
+_LOGGER = logging.getLogger(__name__)
+
 NONE = "none"
-"""Instead of a wake word: push to talk."""
+"""Instead of a wake word: push to talk. Instead of a stop word: no stop word."""
+
+AUTO = "auto"
+"""Instead of a stop word: the model that is made for it, where it is installed."""
 
 _DEFAULTS = WakeSettings()
-
-_MEMORY_SECONDS = 1.5
-"""Pre-roll: the longest wake word and what is said until it is noticed."""
-
-_LATE_SECONDS = 0.7
-"""openWakeWord notices a word 0.1 to 0.45 s after its end, in fluent speech up to 0.7 s (measured with Piper)."""
-
-_PAUSE_SECONDS = 0.2
-"""A gap of this length lies between the wake word and the request; consonants ("what time") close for up to 0.15 s."""
-
-_MORE_SECONDS = 0.24
-"""Some words are noticed 0.1 s after their end; so much later, a pause behind them can be told."""
-
-_WORD_SECONDS = 0.3
-"""The shortest wake word has more sound than this, so a gap after less of it lies before the word."""
-
-_LONGEST_WORD_SECONDS = 0.7
-"""More sound than this in one breath is a wake word and a request ("okay nabu stop"): the gap behind it is not the one
-between them. Where somebody says the word more slowly, its end is sent along, which does no harm."""
-
-_QUIET = 0.1
-"""A gap is 20 dB below the loudest sound around it."""
 
 _STEP_SECONDS = 0.02
 _STEP_BYTES = int(_STEP_SECONDS * BYTES_PER_SECOND)
@@ -71,22 +55,35 @@ class Wake:
     """The last sound up to this moment, with the wake word in it."""
     snr: float = 0.0
     """How far the word stands out of the room, in dB, estimated from the memory."""
+    stops: bool = False
+    """It is a stop word: what sounds is to be silent, and nothing begins."""
 
 
 class WakeListener:
-    """Hears wake words in pieces of internal audio. A `gate` keeps from the detector what cannot be one."""
+    """Hears wake words in pieces of internal audio, and `stops`, the names of stop words.
 
-    def __init__(self, detector: Detector, phrases: Sequence[str], gate: Gate | None = None) -> None:
-        self.phrases = phrases
-        """How the words are said, for messages."""
+    A `gate` keeps from the detector what cannot be one.
+    """
+
+    def __init__(
+        self, detector: Detector, words: Mapping[str, str], gate: Gate | None = None, stops: Collection[str] = ()
+    ) -> None:
+        self.words = words
+        """How the wake words are said, by their names."""
+        self._stops = stops
         self._detector = detector
         self._gate = gate
         self._workers = Workers("wake", threads=1)
-        self._memory = PreRoll(_MEMORY_SECONDS)
+        self._memory = PreRoll(MEMORY_SECONDS)
         self._frame = bytearray()
 
+    @property
+    def hears_speech(self) -> bool:
+        """Somebody speaks, as far as the gate can tell."""
+        return self._gate is not None and self._gate.hears_speech
+
     async def hear(self, piece: bytes) -> Wake | None:
-        """Take the next audio; the answer is a wake-up when a word was heard."""
+        """Take the next audio; the answer is a wake-up when a word was heard. Of two at once a wake word counts."""
         self._memory.add(piece)
         self._frame += piece if self._gate is None else self._gate.admit(piece)
         if len(self._frame) < _FRAME_BYTES:
@@ -96,9 +93,9 @@ class WakeListener:
         heard = await self._workers.run(lambda: self._detector.process(frame))
         if not heard:
             return None
-        best = max(heard, key=lambda detection: detection.score)
+        best = max(heard, key=lambda detection: (detection.name not in self._stops, detection.score))
         memory = self._memory.audio()
-        return Wake(best.name, best.score, memory, signal_to_noise(memory))
+        return Wake(best.name, best.score, memory, signal_to_noise(memory), best.name in self._stops)
 
     async def reset(self) -> None:
         """Forget everything heard, before listening again."""
@@ -133,12 +130,15 @@ class PreRoll:
 class Opening:
     """The first audio of a turn: held back for a moment, until it can be told where the wake word ended.
 
-    This costs no time, as the server catches up at once and answers only when the request is over.
+    This costs no time, as the server catches up at once and answers only when the request is over. With `keep_word`
+    nothing is held back, and the audio begins with the memory: the server listens to the wake word again, and finds
+    the end of it.
     """
 
-    def __init__(self, wake: Wake) -> None:
+    def __init__(self, wake: Wake, *, keep_word: bool = False) -> None:
         self._held = bytearray(wake.memory) if wake.memory else None
-        self._missing = int(_MORE_SECONDS * BYTES_PER_SECOND)
+        self._missing = 0 if keep_word else int(MORE_SECONDS * BYTES_PER_SECOND)
+        self._keep_word = keep_word
 
     def add(self, piece: bytes) -> bytes:
         """Take the next audio; the answer is what can be sent now."""
@@ -150,41 +150,8 @@ class Opening:
 
     def rest(self) -> bytes:
         """All that is still held back, when there is no more audio."""
-        held, self._held = self._held, None
-        return since_wake_word(bytes(held)) if held else b""
-
-
-def since_wake_word(heard: bytes) -> bytes:
-    """The end of `heard`, which goes a moment beyond the detection, from where the wake word can be over.
-
-    That is the first gap after it, where what lies before the gap is no longer than a wake word. Without one (noise, or
-    a request in the same breath) it is as much as a detection may be late: then the end of the wake word is sent along,
-    because losing the first word would be worse.
-    """
-    steps = len(heard) // _STEP_BYTES
-    heard = heard[len(heard) - steps * _STEP_BYTES :]
-    if not steps:
-        return b""
-    loudness = np.sqrt(np.mean(to_float(heard).reshape(steps, -1) ** 2, axis=1))
-    loud = loudness > _QUIET * loudness.max()
-    earliest = max(0, steps - round((_LATE_SECONDS + _MORE_SECONDS) / _STEP_SECONDS))
-    pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
-    for step in range(earliest, steps - pause + 1):
-        if not loud[step : step + pause].any() and loud[:step].sum() >= _WORD_SECONDS / _STEP_SECONDS:
-            if _last_breath(loud[:step], pause) > _LONGEST_WORD_SECONDS / _STEP_SECONDS:
-                break
-            return heard[step * _STEP_BYTES :]
-    return heard[earliest * _STEP_BYTES :]
-
-
-def _last_breath(loud: npt.NDArray[np.bool_], pause: int) -> int:
-    """Steps from the beginning of the last sound that is not interrupted by a pause, to its end."""
-    sounding = np.flatnonzero(loud)
-    if not sounding.size:
-        return 0
-    gaps = np.flatnonzero(np.diff(sounding) > pause)
-    first = sounding[gaps[-1] + 1] if gaps.size else sounding[0]
-    return int(sounding[-1] - first + 1)
+        held, self._held = bytes(self._held or b""), None
+        return held if self._keep_word else since_wake_word(held)
 
 
 def signal_to_noise(memory: bytes) -> float:
@@ -204,40 +171,46 @@ def signal_to_noise(memory: bytes) -> float:
 async def open_wake_words(
     wanted: Sequence[str],
     *,
+    stop_words: Sequence[str] = (AUTO,),
     folder: Path | None = None,
+    installed: Path | None = None,
     refractory_seconds: float = _DEFAULTS.refractory_seconds,
     gate: bool = True,
+    tell_speech: bool = False,
 ) -> WakeListener | None:
     """A listener for NAME or NAME:THRESHOLD each, or None for push to talk ('none').
 
-    `folder` has models of one's own. Raises SettingsError for a word or threshold that cannot be, MissingExtraError
-    without an engine's package.
+    `stop_words` are written in the same way, or are 'auto' or 'none'. `folder` has models of one's own, `installed`
+    those that were fetched, if any were. With `tell_speech` the gate knows speech even where that costs more than it
+    saves. Raises SettingsError for a word or threshold that cannot be, MissingExtraError without an engine's package.
     """
-    if NONE in (word.strip().lower() for word in wanted):
-        if len(wanted) > 1:
-            raise SettingsError("The wake word 'none' means push to talk: leave out the other wake words")
+    if _only(NONE, wanted, "wake words", "push to talk"):
+        if not {NONE, AUTO}.issuperset(word.strip().lower() for word in stop_words):
+            raise SettingsError("Push to talk hears no stop words: leave them out, or name a wake word")
         return None
     workers = Workers("wake-loading", threads=1)
     try:
-        engine = await workers.run(lambda: _open(folder))
+        engine = await workers.run(lambda: _open(folder, installed))
         thresholds = choose(wanted, engine)
-        detector = await workers.run(lambda: engine.detector(thresholds, refractory_seconds))
-        opened = await workers.run(lambda: _gate_for(thresholds, engine)) if gate else None
+        stops = choose_stops(stop_words, engine, thresholds)
+        detector = await workers.run(lambda: engine.detector({**thresholds, **stops}, refractory_seconds))
+        opened = await workers.run(lambda: _gate_for([*thresholds, *stops], engine, tell_speech)) if gate else None
     finally:
         await workers.close()
-    return WakeListener(detector, [engine.word(name).phrase for name in thresholds], opened)
+    words = {plain_name(name): engine.word(name).phrase for name in thresholds}
+    return WakeListener(detector, words, opened, {plain_name(name) for name in stops})
 
 
-def _open(folder: Path | None) -> WakeEngines:
+def _open(folder: Path | None, installed: Path | None) -> WakeEngines:
     if folder is not None and not folder.is_dir():
         raise SettingsError(f"The folder {folder} for wake words is not there")
-    return open_engines(folder)
+    return open_engines(installed, folder)
 
 
-def _gate_for(names: Iterable[str], engine: WakeEngines) -> Gate:
+def _gate_for(names: Iterable[str], engine: WakeEngines, tell_speech: bool) -> Gate:
     """Silero costs a twentieth of openWakeWord, but twice as much as microWakeWord: before that it saves nothing."""
     dear = any(engine.engine_of(name) == OPEN for name in names)
-    return Gate(open_voice() if dear else None)
+    return Gate(open_voice() if dear or tell_speech else None)
 
 
 def choose(wanted: Sequence[str], engine: WakeEngines) -> dict[str, float]:
@@ -245,8 +218,39 @@ def choose(wanted: Sequence[str], engine: WakeEngines) -> dict[str, float]:
 
     'micro/okay_nabu' and 'open/okay_nabu' are the same word by one engine.
     """
-    words = engine.words
-    by_phrase = {_plain(name): name for name in words} | {_plain(word.phrase): word.name for word in words.values()}
+    thresholds = _chosen(wanted, engine, "wake word", "none for push to talk")
+    if not thresholds:
+        raise SettingsError("No wake word is set: name one, or 'none' for push to talk")
+    return thresholds
+
+
+def choose_stops(wanted: Sequence[str], engine: WakeEngines, wake_words: Iterable[str]) -> dict[str, float]:
+    """The same for stop words, which may be none; a word cannot be one and a wake word as well."""
+    if _only(NONE, wanted, "stop words", "no stop word"):
+        return {}
+    if _only(AUTO, wanted, "stop words", "the stop word that is installed"):
+        wanted = [STOP_WORD] if engine.has_stop_word else []
+        _LOGGER.debug("Stop words: %s", ", ".join(wanted) or "none is installed")
+    pull = f"none for no stop word; `meadowlark-models pull {STOP_WORD}` fetches one"
+    thresholds = _chosen(wanted, engine, "stop word", pull)
+    both = {plain_name(name) for name in thresholds} & {plain_name(name) for name in wake_words}
+    if both:
+        raise SettingsError(f"'{min(both)}' cannot be a wake word and a stop word: leave out one of them")
+    return thresholds
+
+
+def _only(special: str, wanted: Sequence[str], kind: str, meaning: str) -> bool:
+    """Whether `special` is wanted, which then stands alone."""
+    if special not in (word.strip().lower() for word in wanted):
+        return False
+    if len(wanted) > 1:
+        raise SettingsError(f"'{special}' instead of {kind} means {meaning}: leave out the other {kind}")
+    return True
+
+
+def _chosen(wanted: Sequence[str], engine: WakeEngines, kind: str, instead: str) -> dict[str, float]:
+    words = [*engine.words.values(), *([engine.word(STOP_WORD)] if engine.has_stop_word else [])]
+    by_phrase = {_plain(word.name): word.name for word in words} | {_plain(word.phrase): word.name for word in words}
     thresholds: dict[str, float] = {}
     for entry in wanted:
         given, _, threshold = entry.partition(":")
@@ -254,15 +258,13 @@ def choose(wanted: Sequence[str], engine: WakeEngines) -> dict[str, float]:
         if _plain(said) not in by_phrase:
             near = difflib.get_close_matches(_plain(said), by_phrase, n=1, cutoff=0.4)
             hint = f"did you mean '{near[0]}'? " if near else ""
-            known = ", ".join(sorted(word.phrase for word in words.values()))
-            raise SettingsError(f"There is no wake word '{given}': {hint}known are {known}, and none for push to talk")
+            known = ", ".join(sorted(word.phrase for word in engine.words.values()))
+            raise SettingsError(f"There is no {kind} '{given}': {hint}known are {known}, and {instead}")
         name = prefix.strip().lower() + slash + by_phrase[_plain(said)]
         try:
             thresholds[name] = _threshold(entry, threshold, engine.word(name).threshold)
         except RequestError as error:
             raise SettingsError(str(error)) from None
-    if not thresholds:
-        raise SettingsError("No wake word is set: name one, or 'none' for push to talk")
     return thresholds
 
 

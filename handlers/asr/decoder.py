@@ -57,6 +57,9 @@ _SPARE_TOKENS = 8
 _MOST_TOKENS = 224
 """The decoder has room for 448, half of which is for the prompt."""
 
+_LEAST_PROBABILITY = 1e-9
+"""The logarithm of 0 is none."""
+
 LOW_SCORE = -1.0
 """Mean log probability below which Whisper is not believed; its authors' own figure."""
 
@@ -156,6 +159,17 @@ class Decoder:
         if result.no_speech_prob > _NO_SPEECH and score < LOW_SCORE:
             return Decoded("", spoken, score, cut=False)
         return Decoded(tokenizer.decode(tokens).strip(), spoken, score, cut=len(tokens) >= budget)
+
+    def likelihood(self, pcm: bytes, window: int, language: str, phrase: str) -> float:
+        """Mean log probability of a token of `phrase`, were it the first that is said; 0 is certainty."""
+        tokenizer = self._tokenizer(language)
+        with self._failures(pcm):
+            encoded = self._whisper.model.encode(StorageView.from_array(self._spectrogram(pcm, window)[np.newaxis]))
+            start = [*tokenizer.sot_sequence, tokenizer.no_timestamps]
+            tokens = tokenizer.encode(f" {_plain(phrase)}")
+            columns = window * RATE // _HOP
+            aligned = self._whisper.model.align(encoded, start, [tokens], [columns // 2])[0]
+        return float(np.mean(np.log(np.maximum(aligned.text_token_probs, _LEAST_PROBABILITY))))
 
     def decode_long(
         self, pcm: bytes, language: str | None = None, prompt: Sequence[int] = ()

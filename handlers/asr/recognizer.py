@@ -85,14 +85,12 @@ class Recognizer:
         hints: Hints = NO_HINTS,
         commands: Commands = NO_COMMANDS,
         wake_phrase: str = "",
-        doubtful: bool = False,
         answering: bool = False,
     ) -> Transcript:
         """Read internal audio until the utterance ends or the audio does.
 
         Live audio ends at a silence as long as the guess and the sound ask for. From a file, which arrives faster than
-        speech, everything is taken. `wake_phrase` began the turn; what is left of it in the transcript is removed;
-        where it was `doubtful`, a transcript without it is none: somebody else was speaking, or a television.
+        speech, everything is taken. `wake_phrase` began the turn; what is left of it in the transcript is removed.
         `commands` knows which texts need no more words.
         `answering` says that the assistant has asked something: a lone name is then an answer, not a beginning.
         Raises RequestError for a file that is too long.
@@ -107,7 +105,7 @@ class Recognizer:
                 self._turns,
                 language,
                 hints,
-                lambda text: self._mended(text, names, wake_phrase, doubtful),
+                lambda text: mend(without_wake_phrase(text, wake_phrase), names),
                 lambda text: commands.consider(text, spoken),
             ),
             patience=Patience(
@@ -129,14 +127,6 @@ class Recognizer:
             return transcript
         finally:
             await utterance.guess.discard()
-
-    def _mended(self, text: str, names: Sequence[str], wake_phrase: str, doubtful: bool) -> str:
-        if wake_phrase:
-            asked = without_wake_phrase(text, wake_phrase)
-            if doubtful and asked == text:
-                return ""
-            text = asked
-        return mend(text, names)
 
 
 class _Utterance:

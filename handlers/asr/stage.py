@@ -185,5 +185,9 @@ class Transcriber(Protocol):
         `ticket` is the run's place among others (FINAL when None); a guess raises BusyError when the processor is.
         """
 
+    async def likelihood(self, pcm: bytes, phrase: str, language: str) -> float:
+        """How well internal audio fits to `phrase` as the first that is said in it: a mean log probability, 0 at best.
+        Takes as long as a transcription."""
+
     async def close(self) -> None:
         """Let running work end and free the model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -74,6 +75,14 @@ class WhisperTranscriber:
         if seconds(pcm) > FULL_WINDOW:
             return await self._transcribe_long(pcm, chosen, hints, place)
         return await self._in_turn(place, lambda: self._run(pcm, chosen, hints))
+
+    async def likelihood(self, pcm: bytes, phrase: str, language: str) -> float:
+        """See `Transcriber`."""
+        if seconds(pcm) < _SHORTEST_SECONDS or not phrase:
+            return -math.inf
+        window = self.window(seconds(pcm))
+        spoken = language if language in self.languages else self.languages[0]
+        return await self._in_turn(Ticket(Urgency.FINAL), lambda: self._decoder.likelihood(pcm, window, spoken, phrase))
 
     def window(self, length: float) -> int:
         """Seconds that Whisper is given of audio of `length` seconds: the short window where all of it fits."""

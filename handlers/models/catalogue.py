@@ -43,7 +43,7 @@ class ModelFile:
 
     name: str
     url_path: str
-    """Below the hub's address."""
+    """Below the address of the hub, or of `host`."""
     size: int | None = None
     sha256: str | None = None
     parts: tuple[PackageFile, ...] = ()
@@ -53,6 +53,8 @@ class ModelFile:
     alternative: str = ""
     """Another name under which the file may come; its address differs from this one's in the name only."""
     optional: bool = False
+    host: str = ""
+    """The server that has it where Hugging Face does not; a hub of one's own is asked for it all the same."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,33 @@ MINILM = Model(
 )
 
 
+_STOP_HOST = "https://raw.githubusercontent.com"
+_STOP_URL = "OHF-Voice/linux-voice-assistant/1543c5df583753ab8e4248fc381d75ebaa940f76/wakewords"
+
+STOP = Model(
+    "stop",
+    ModelKind.WAKE,
+    "the stop word for satellites, English, by microWakeWord",
+    (
+        ModelFile(
+            "stop.tflite",
+            f"{_STOP_URL}/stop.tflite",
+            45_544,
+            "020ef80d522cb09169a866f3aeeb58f2ad4045461937e78e8c806df29ff61eea",
+            host=_STOP_HOST,
+        ),
+        ModelFile(
+            "stop.json",
+            f"{_STOP_URL}/stop.json",
+            375,
+            "bd13aeb1b83852649dc4fb6135cb160ff68716d14612b06f6a405342c57447aa",
+            host=_STOP_HOST,
+        ),
+    ),
+    "Apache-2.0",
+)
+
+
 def _whisper(name: str, repository: str, megabytes: int, description: str) -> Model:
     base = f"{repository}/resolve/main"
     files = (
@@ -240,6 +269,7 @@ CATALOGUE: tuple[Model, ...] = (
     JOE,
     SMOLLM2,
     MINILM,
+    STOP,
     _whisper("whisper-tiny", "Systran/faster-whisper-tiny", 78, "Whisper tiny, 99 languages"),
     _whisper("whisper-tiny.en", "Systran/faster-whisper-tiny.en", 78, "Whisper tiny, English only"),
     _whisper("whisper-base.en", "Systran/faster-whisper-base.en", 148, "Whisper base, English only"),

@@ -6,13 +6,11 @@ import argparse
 import os
 import shutil
 import sys
-from pathlib import Path
-
-import platformdirs
 
 from handlers import __version__
 from handlers.errors import MeadowlarkError
 from handlers.models.catalogue import Model
+from handlers.models.folder import expanded, usual_data_dir
 from handlers.models.store import HUB, ModelStore, Where
 
 _INTERRUPTED = 130
@@ -47,11 +45,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    default_dir = os.environ.get("MEADOWLARK_DATA_DIR") or platformdirs.user_data_path("meadowlark")
     default_hub = os.environ.get("MEADOWLARK_MODELS__HUB") or HUB
     parser = argparse.ArgumentParser("meadowlark-models", description="List, fetch and check the models.")
     parser.add_argument("--version", action="version", version=__version__)
-    _add_options(parser, str(default_dir), default_hub)
+    _add_options(parser, str(usual_data_dir()), default_hub)
     # Options may also stand after the command; there, their absence must not undo those before it.
     common = argparse.ArgumentParser(add_help=False)
     _add_options(common, argparse.SUPPRESS, argparse.SUPPRESS)
@@ -66,13 +63,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_options(parser: argparse.ArgumentParser, data_dir: str, hub: str) -> None:
     parser.add_argument(
-        "--data-dir", type=_folder, default=data_dir, metavar="DIR", help="the data folder (also MEADOWLARK_DATA_DIR)"
+        "--data-dir", type=expanded, default=data_dir, metavar="DIR", help="the data folder (also MEADOWLARK_DATA_DIR)"
     )
     parser.add_argument("--hub", default=hub, metavar="URL", help=f"instead of {HUB} (also MEADOWLARK_MODELS__HUB)")
-
-
-def _folder(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # noqa: PTH111 -- Path.expanduser raises for a user who does not exist
 
 
 def _list(store: ModelStore) -> int:
@@ -128,7 +121,7 @@ def _state(store: ModelStore, model: Model) -> str:
 
 def _size(model: Model) -> str:
     exact = "" if all(file.size for file in model.files) else "~"
-    return f"{exact}{model.size / 1e6:.0f} MB"
+    return f"{exact}{model.size / 1e6:.0f} MB" if model.size >= 1e6 else f"{exact}{model.size / 1e3:.0f} kB"
 
 
 class _Progress:

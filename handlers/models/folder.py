@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import platformdirs
+
 from handlers.errors import ModelError, SettingsError
 
 _SPARE = 32 << 20
@@ -18,6 +20,17 @@ _SPARE = 32 << 20
 
 _POLL = 0.1
 """Seconds between two tries for a lock: flock has no deadline of its own, and nobody notices a tenth."""
+
+
+def usual_data_dir() -> Path:
+    """The data folder of this person and machine, where no flag or setting names another."""
+    named = os.environ.get("MEADOWLARK_DATA_DIR")
+    return expanded(named) if named else platformdirs.user_data_path("meadowlark")
+
+
+def expanded(text: str) -> Path:
+    """A path that may begin with '~'."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 -- Path.expanduser raises for a user who does not exist
 
 
 def is_file(path: Path) -> bool:

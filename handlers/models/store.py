@@ -19,6 +19,9 @@ from handlers.models.packages import DamagedPackageError, find_package_file, joi
 
 HUB = "https://huggingface.co"
 
+WAKE_FOLDER = "wake"
+"""Wake words lie together: an engine offers all those of a folder, and people put their own beside them."""
+
 ModelProgress = Callable[[str, int, int | None], None]
 """Called with a file's name, bytes done and bytes in all (None when unknown). What it raises ends the work."""
 
@@ -140,7 +143,7 @@ class ModelStore:
     # Where things are
 
     def _folder(self, model: Model) -> Path:
-        return self._models / model.name
+        return self._models / (WAKE_FOLDER if model.kind is ModelKind.WAKE else model.name)
 
     def _packaged(self, file: ModelFile) -> list[Path]:
         """The pieces of a file in installed packages; empty when one is missing."""
@@ -237,10 +240,11 @@ class ModelStore:
         pinned = file.same_on_hub
         names = [file.name, *([file.alternative] if file.alternative else [])]
         for name in names:
+            host = file.host if file.host and self._hub == HUB else self._hub
             url_path = file.url_path.removesuffix(file.name) + name
             try:
                 sha256 = http.download(
-                    f"{self._hub}/{quote(url_path)}",
+                    f"{host}/{quote(url_path)}",
                     folder / name,
                     size=file.size if pinned else None,
                     sha256=file.sha256 if pinned else None,

@@ -35,9 +35,13 @@ from handlers.pipeline.stage import (
 )
 from handlers.timeline import Mark, Timeline, recorded
 from handlers.tts.stage import Synthesizer, VoiceChoice
+from handlers.wake.second_look import LIKELY, second_look
 from handlers.wake.stage import WakeEngine, WakeSettings, choose_words, phrase_of
 from handlers.whole import until_done
 from handlers.workers import Workers
+
+_LOOK_SECONDS = 10.0
+"""For the 3 s of audio in which a doubtful wake word must come; a microphone that stops meanwhile has not called."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,8 @@ class _Turn:
             await self._answer(self._question(question, self._request.language))
             return
         heard = self._request.heard
-        doubtful = heard is not None and heard.in_audio and heard.score < self._stages.wake_settings.sure_score
+        if heard is not None and heard.in_audio and heard.score < self._stages.wake_settings.sure_score:
+            audio = await self._behind_wake_word(audio, wake_phrase)
         transcript = await self._stages.recognizer.recognize(
             audio,
             self,
@@ -172,16 +177,36 @@ class _Turn:
             hints=self._request.hints,
             commands=self._stages.agent.commands(self._question("", self._request.language)),
             wake_phrase=wake_phrase,
-            doubtful=doubtful,
             answering=self._stages.agent.expects_answer(self._question("", self._request.language)),
         )
-        if not transcript.text and doubtful:
-            raise RequestError("not-woken", "That was not the wake word")
         if not transcript.text:
             raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
         await self._emit(Transcribed(transcript.text, transcript.language))
         if end is not Stage.ASR:
             await self._answer(self._question(transcript.text, transcript.language))
+
+    async def _behind_wake_word(self, audio: AsyncIterator[bytes], phrase: str) -> AsyncIterator[bytes]:
+        """What was said after the wake word with which the audio begins. RequestError where there is none in it.
+
+        All of the audio, where no engine here knows the word: to lose a call is worse than to answer a television.
+        """
+        stages = self._stages
+        look = await stages.wake_workers.run(lambda: second_look(stages.wake, self._wake_word))
+        if look is None:
+            return audio
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                async for chunk in audio:
+                    await stages.wake_workers.run(lambda pcm=chunk: look.process(pcm))  # type: ignore[misc]
+                    if look.is_over:
+                        break
+        if not look.called and await self._likelihood(look.audio, phrase) < LIKELY:
+            raise RequestError("not-woken", "That was not the wake word")
+        return _chain(look.rest, audio)
+
+    async def _likelihood(self, pcm: bytes, phrase: str) -> float:
+        language = next(iter(self._stages.wake.word(self._wake_word).languages), "en")
+        return await self._stages.recognizer.transcriber.likelihood(pcm, phrase.title(), language)
 
     async def _wait_for_wake_word(self, audio: AsyncIterator[bytes]) -> tuple[str | None, bytes]:
         """The wake word that came, if one did, and the audio after it that is already here."""

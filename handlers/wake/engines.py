@@ -20,6 +20,9 @@ MICRO = "micro"
 OPEN = "open"
 """openWakeWord, as in 'open/alexa'."""
 
+STOP_WORD = "stop"
+"""The model that is made to silence an answer. It calls nobody, so it is no wake word unless somebody names it."""
+
 _PACKAGES = {MICRO: "pymicro-wakeword", OPEN: "pyopen-wakeword"}
 
 
@@ -31,7 +34,7 @@ class OneEngine(Protocol):
 
     @property
     def own(self) -> frozenset[str]:
-        """Words from the folder of models of one's own."""
+        """Words from folders of models of one's own."""
 
     def scorer(self, names: Mapping[str, str]) -> Scorer:
         """Scores of words, `names` from installed to reported ones."""
@@ -88,7 +91,13 @@ class WakeEngines:
 
     @property
     def words(self) -> Mapping[str, WakeWord]:
-        return {name: self.engines[engine].words[name] for name, engine in self._usual.items()}
+        """All but the stop word, which a name still finds."""
+        return {name: self.engines[engine].words[name] for name, engine in self._usual.items() if name != STOP_WORD}
+
+    @property
+    def has_stop_word(self) -> bool:
+        """Whether the model that is made for it is installed."""
+        return STOP_WORD in self._usual
 
     def engine_of(self, name: str) -> str:
         """MICRO or OPEN, for an installed word. Unknown ones: RequestError."""
@@ -134,14 +143,17 @@ class WakeEngines:
         return having[0]
 
 
-def open_engines(folder: Path | None = None) -> WakeEngines:
-    """The engines whose packages are installed, with the words of a folder. Blocking. MissingExtraError without any."""
+def open_engines(*folders: Path | None) -> WakeEngines:
+    """The engines whose packages are installed, with the words of folders, of which a later one comes first.
+
+    Blocking. MissingExtraError without any package.
+    """
     engines: dict[str, OneEngine] = {}
     missing: dict[str, MissingExtraError] = {}
-    opening: Mapping[str, Callable[[Path | None], OneEngine]] = {MICRO: _open_micro, OPEN: _open_open}
+    opening: Mapping[str, Callable[..., OneEngine]] = {MICRO: _open_micro, OPEN: _open_open}
     for name, opened in opening.items():
         try:
-            engines[name] = opened(folder)
+            engines[name] = opened(*folders)
         except MissingExtraError as error:
             missing[name] = error
     if not engines:
@@ -152,13 +164,13 @@ def open_engines(folder: Path | None = None) -> WakeEngines:
     return found
 
 
-def _open_micro(folder: Path | None) -> OneEngine:
+def _open_micro(*folders: Path | None) -> OneEngine:
     from handlers.wake.microwakeword import MicroWakeWordEngine  # imports the engine's package
 
-    return MicroWakeWordEngine(folder)
+    return MicroWakeWordEngine(*folders)
 
 
-def _open_open(folder: Path | None) -> OneEngine:
+def _open_open(*folders: Path | None) -> OneEngine:
     from handlers.wake.openwakeword import OpenWakeWordEngine  # imports the engine's package
 
-    return OpenWakeWordEngine(folder)
+    return OpenWakeWordEngine(*folders)

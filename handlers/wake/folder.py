@@ -1,4 +1,4 @@
-"""Wake word models of one's own: a folder of `*.tflite` files, of which microWakeWord's have a `.json` beside them."""
+"""Wake word models of one's own: folders of `*.tflite` files, of which microWakeWord's have a `.json` beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from handlers.errors import ModelError
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """What lies in a folder, sorted by name."""
+    """What lies in some folders, sorted by name."""
 
     alone: tuple[Path, ...] = ()
     """Models without a description: openWakeWord's."""
@@ -19,11 +19,13 @@ class ModelFiles:
     """Models with a JSON file of the same name: microWakeWord's."""
 
 
-def model_files(folder: Path | None) -> ModelFiles:
-    """The models of a folder; none of one that is not there."""
-    if folder is None or not folder.is_dir():
-        return ModelFiles()
-    found = sorted(folder.glob("*.tflite"))
+def model_files(*folders: Path | None) -> ModelFiles:
+    """The models of folders; none of one that is not there. Of two with one name, that of the later folder."""
+    named: dict[str, Path] = {}
+    for folder in folders:
+        if folder is not None and folder.is_dir():
+            named |= {path.stem: path for path in folder.glob("*.tflite")}
+    found = [named[name] for name in sorted(named)]
     return ModelFiles(
         tuple(path for path in found if not path.with_suffix(".json").is_file()),
         tuple(path for path in found if path.with_suffix(".json").is_file()),

@@ -76,6 +76,11 @@ class Gate:
         self._lively_frames = 0
         self._speechless_frames = 0
 
+    @property
+    def hears_speech(self) -> bool:
+        """Somebody speaks, or did a moment ago. Without a `voice` nobody can tell."""
+        return self._voice is not None and self._open_frames > 0
+
     def admit(self, pcm: bytes) -> bytes:
         """Take the next audio; the answer is what the model is to hear now, in order, without a delay of its own."""
         self._waiting += pcm

@@ -48,9 +48,9 @@ class _Model:
 
 
 class MicroWakeWordEngine:
-    """The words inside the `pymicro-wakeword` package, plus those of a folder: `*.tflite` beside ESPHome's `.json`."""
+    """The words inside the `pymicro-wakeword` package, plus those of folders: `*.tflite` beside ESPHome's `.json`."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, *folders: Path | None) -> None:
         package = Path(pymicro_wakeword.__file__).parent
         library = next(iter(sorted((package / "lib").glob("*tensorflowlite_c.*"))), None)
         built_in = model_files(package / "models").described
@@ -58,9 +58,9 @@ class MicroWakeWordEngine:
             raise ModelError("The package pymicro-wakeword has no wake words in it: install it again")
         self._library = library
         self._models = {path.stem: _described(path) for path in built_in}
-        own = self._usable(model_files(folder).described)
+        own = self._usable(model_files(*folders).described)
         self.own = frozenset(own)
-        """Names of the words that come from the folder."""
+        """Names of the words that come from a folder."""
         self._models |= own
 
     @property

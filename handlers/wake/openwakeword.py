@@ -31,14 +31,14 @@ _SHARED_MODELS = {"melspectrogram", "embedding_model"}
 
 
 class OpenWakeWordEngine:
-    """The words inside the `pyopen-wakeword` package, plus those of a folder: `*.tflite` without a `.json`."""
+    """The words inside the `pyopen-wakeword` package, plus those of folders: `*.tflite` without a `.json`."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, *folders: Path | None) -> None:
         built_in = sorted((Path(pyopen_wakeword.__file__).parent / "models").glob("*.tflite"))
         self._paths = {path.stem: path for path in _wake_words(built_in)}
-        own = _usable(_wake_words(model_files(folder).alone))
+        own = _usable(_wake_words(model_files(*folders).alone))
         self.own = frozenset(path.stem for path in own)
-        """Names of the words that come from the folder."""
+        """Names of the words that come from a folder."""
         self._paths |= {path.stem: path for path in own}
         if not self._paths:
             raise ModelError("The package pyopen-wakeword has no wake words in it: install it again")

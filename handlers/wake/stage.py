@@ -22,9 +22,9 @@ class WakeSettings(Section):
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Thresholds of single words, by name, where the usual one is wrong in your rooms: {okay_nabu: 0.6}."""
 
-    sure_score: float = Field(0.8, ge=0, le=1)
-    """Below this score of a satellite, what it sent must begin with the wake phrase, or nobody has called; 0 never
-    checks."""
+    sure_score: float = Field(0.95, ge=0, le=1)
+    """Below this score of a satellite the wake word is listened to again, where the satellite sends it, and if it is
+    none, nobody has called; 0 never checks. No lower than the satellites' own `wake_sure_score`."""
 
     refractory_seconds: float = Field(2.0, ge=0, le=30)
     """After a detection the same word is not heard again for this long: one utterance scores high on many frames."""

@@ -189,9 +189,9 @@ async def test_a_device_without_pyaudio_names_the_extra(wav: Wav, flag: str) -> 
 
 
 async def test_unknown_flags_are_refused() -> None:
-    ended = await satellite("--uri", "tcp://0.0.0.0:10700")
+    ended = await satellite("--listen", "tcp://0.0.0.0:10700")
     assert ended.code == 2
-    assert "--uri" in ended.err
+    assert "--listen" in ended.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.handle import Handled
 from wyoming.vad import VoiceStopped
 
 from handlers.errors import AudioError, EngineError, MeadowlarkError
+from satellite.happenings import Happenings, Kind
 from satellite.link import Link, LinkLostError
 from satellite.machine import MOST_QUESTIONS, Satellite
 from satellite.sink import NoSink, Sink, WavSink
@@ -309,3 +311,41 @@ async def test_a_defect_in_a_turn_is_told_and_the_next_one_works(
     assert first.error is not None
     assert "ValueError" in str(first.error)
     assert (second.error, second.answer) == (None, ANSWER)
+
+
+@pytest.mark.parametrize("sure", [0.0, 1.0])
+async def test_a_wake_word_that_was_not_heard_surely_is_sent_along(
+    serve: Serve, speaker: Speaker, wav: Wav, sure: float
+) -> None:
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_until("audio-stop")
+        if connection.received:
+            await connection.send(Error(text="That was not the wake word", code="not-woken").event())
+
+    peer = await serve(script)
+    word, question = speaker.say("Okay Nabu."), speaker.say("What time is it?")
+    source = await open_recording(wav(silence(0.5) + word + silence(0.4) + question + silence(0.3)))
+    happened: list[Kind] = []
+    told = Happenings()
+    told.add(lambda happening: happened.append(happening.kind))
+    wake = await open_wake_words(["okay_nabu"], stop_words=["none"])
+    assert wake is not None
+    satellite = Satellite(
+        source,
+        ServerPartner(Link(peer.uri), NoSink()),
+        wake,
+        "kitchen",
+        lambda result: None,
+        sure_score=sure,
+        happenings=told,
+    )
+    with pytest.raises(EngineError, match="not the wake word"):
+        async with asyncio.timeout(60):
+            await satellite.run(once=True)
+    await source.close()
+    await wake.close()
+    [turn] = peer.turns
+    assert turn.request.data["wake"]["in_audio"] is bool(sure)
+    assert likeness(turn.audio, question) > 0.99
+    assert (len(turn.audio) > len(question) + len(silence(1.2))) is bool(sure)
+    assert Kind.ERROR not in happened  # nobody is told of a call that was none

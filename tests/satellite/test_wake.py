@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from handlers.audio import from_float, seconds, to_float
 from handlers.errors import SettingsError
+from handlers.wake.ending import since_wake_word
 from handlers.wake.engines import WakeEngines, open_engines
 from satellite.wake import (
     Opening,
@@ -18,7 +20,6 @@ from satellite.wake import (
     choose,
     open_wake_words,
     signal_to_noise,
-    since_wake_word,
 )
 from tests.support.speech import Speaker, likeness, silence
 
@@ -140,6 +141,25 @@ async def test_a_recording_that_ends_at_the_wake_word_loses_nothing(speaker: Spe
     assert opening.add(b"more") == b"more"
 
 
+async def test_where_the_server_is_to_listen_again_the_audio_begins_with_the_wake_word(speaker: Speaker) -> None:
+    word = speaker.say("Okay Nabu.")
+    audio = silence(BEFORE) + word + silence(0.5) + speaker.say("What time is it?") + silence(0.5)
+    wake = await listener("okay_nabu")
+    for start in range(0, len(audio), PIECE):
+        if (heard := await wake.hear(audio[start : start + PIECE])) is not None:
+            break
+    await wake.close()
+    assert heard is not None
+    opening = Opening(heard, keep_word=True)
+    following = [audio[at : at + PIECE] for at in range(start + PIECE, len(audio), PIECE)]
+    sent = [opening.add(piece) for piece in following]
+    assert sent[0] == heard.memory + following[0]  # at once: who decides is to have it soon
+    assert sent[1:] == following[1:]
+    assert opening.rest() == b""
+    assert likeness(b"".join(sent), word) > 0.999
+    assert Opening(heard, keep_word=True).rest() == heard.memory
+
+
 def test_push_to_talk_sends_from_the_first_piece() -> None:
     opening = Opening(Wake())
     assert opening.add(b"12") == b"12"
@@ -204,7 +224,7 @@ def test_an_engine_may_be_named(engines: WakeEngines) -> None:
 async def test_words_of_both_engines_are_heard_one_after_the_other(speaker: Speaker, gate: bool) -> None:
     wake = await open_wake_words(["alexa", "open/okay_nabu"], gate=gate)
     assert wake is not None
-    assert wake.phrases == ["alexa", "okay nabu"]
+    assert list(wake.words.values()) == ["alexa", "okay nabu"]
     for text, name in (("Okay Nabu.", "okay_nabu"), ("Alexa.", "alexa")):
         found = await hear(wake, silence(3) + speaker.say(text) + silence(1))
         assert found is not None
@@ -238,6 +258,95 @@ async def test_models_of_ones_own(tmp_path: Path, speaker: Speaker) -> None:
     await wake.close()
     assert found is not None
     assert found[0].name == "hello_house"
+
+
+def copied(name: str, folder: Path, model: str = "alexa") -> Path:
+    """A folder with a model of the package under another name: what hears "alexa" is then called `name`."""
+    models = Path(pymicro_wakeword.__file__).parent / "models"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(models / f"{model}.tflite", folder / f"{name}.tflite")
+    said = json.loads((models / f"{model}.json").read_text())
+    (folder / f"{name}.json").write_text(json.dumps({**said, "wake_word": name.replace("_", " ")}))
+    return folder
+
+
+async def every(wake: WakeListener, audio: bytes) -> list[tuple[str | None, bool]]:
+    """Name of every word that is heard, and whether it is a stop word."""
+    heard = [await wake.hear(audio[start : start + PIECE]) for start in range(0, len(audio), PIECE)]
+    return [(found.name, found.stops) for found in heard if found is not None]
+
+
+async def test_the_stop_word_is_heard_where_it_is_installed(tmp_path: Path, speaker: Speaker) -> None:
+    audio = silence(BEFORE) + speaker.say("Okay Nabu.") + silence(1.5) + speaker.say("Alexa.") + silence(1)
+    wake = await open_wake_words(["okay_nabu"], installed=copied("stop", tmp_path / "wake"))
+    assert wake is not None
+    assert list(wake.words.values()) == ["okay nabu"]
+    assert await every(wake, audio) == [("okay_nabu", False), ("stop", True)]
+    await wake.close()
+    for stop_words, installed in ((["auto"], tmp_path / "nowhere"), (["none"], tmp_path / "wake")):
+        wake = await open_wake_words(["okay_nabu"], stop_words=stop_words, installed=installed)
+        assert wake is not None
+        assert await every(wake, audio) == [("okay_nabu", False)]
+        await wake.close()
+
+
+async def test_any_word_can_be_a_stop_word(speaker: Speaker) -> None:
+    wake = await open_wake_words(["alexa"], stop_words=["Open/okay nabu:0.6"])
+    assert wake is not None
+    audio = silence(BEFORE) + speaker.say("Alexa.") + silence(1.5) + speaker.say("Okay Nabu.") + silence(1)
+    assert await every(wake, audio) == [("alexa", False), ("okay_nabu", True)]
+    await wake.close()
+
+
+async def test_of_two_at_once_the_wake_word_counts(tmp_path: Path, speaker: Speaker) -> None:
+    folder = copied("stop", copied("hello_house", tmp_path / "wake"))
+    wake = await open_wake_words(["hello house"], installed=folder)
+    assert wake is not None
+    assert await every(wake, silence(BEFORE) + speaker.say("Alexa.") + silence(1)) == [("hello_house", False)]
+    await wake.close()
+
+
+async def test_a_model_of_ones_own_comes_before_a_fetched_one(tmp_path: Path, speaker: Speaker) -> None:
+    mine, fetched = copied("stop", tmp_path / "mine"), copied("stop", tmp_path / "wake", "hey_jarvis")
+    wake = await open_wake_words(["okay_nabu"], folder=mine, installed=fetched)
+    assert wake is not None
+    audio = silence(BEFORE) + speaker.say("Hey Jarvis.") + silence(1.5) + speaker.say("Alexa.") + silence(1)
+    assert await every(wake, audio) == [("stop", True)]
+    await wake.close()
+
+
+@pytest.mark.parametrize(
+    ("wake_words", "stop_words", "words"),
+    [
+        (["alexa"], ["stop"], "There is no stop word 'stop': .*meadowlark-models pull stop"),
+        (["alexa"], ["okay nabbu"], "no stop word 'okay nabbu': did you mean 'okay nabu'"),
+        (["alexa"], ["okay_nabu:2"], "threshold between 0 and 1"),
+        (["alexa"], ["auto", "okay_nabu"], "leave out the other stop words"),
+        (["alexa"], ["none", "okay_nabu"], "leave out the other stop words"),
+        (["micro/alexa"], ["open/alexa"], "'alexa' cannot be a wake word and a stop word"),
+        (["none"], ["okay_nabu"], "Push to talk hears no stop words"),
+    ],
+)
+async def test_a_stop_word_that_cannot_be_is_one_sentence(
+    wake_words: list[str], stop_words: list[str], words: str
+) -> None:
+    with pytest.raises(SettingsError, match=words) as caught:
+        await open_wake_words(wake_words, stop_words=stop_words)
+    assert "\n" not in str(caught.value)
+
+
+async def test_push_to_talk_leaves_the_stop_word_alone(tmp_path: Path) -> None:
+    for stop_words in (["auto"], ["none"]):
+        assert await open_wake_words(["none"], stop_words=stop_words, installed=copied("stop", tmp_path)) is None
+
+
+def test_the_stop_word_is_no_wake_word_unless_it_is_named(tmp_path: Path) -> None:
+    engines = open_engines(copied("stop", tmp_path))
+    assert "stop" not in engines.words
+    assert choose(["stop"], engines) == {"stop": engines.word("stop").threshold}
+    with pytest.raises(SettingsError) as caught:
+        choose(["computer"], engines)
+    assert "known are alexa, hey jarvis, hey mycroft, hey rhasspy, okay nabu, and" in str(caught.value)
 
 
 async def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

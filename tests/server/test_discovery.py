@@ -14,8 +14,9 @@ import pytest
 from zeroconf import IPVersion, ServiceInfo, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
+from handlers.wire.announcement import announced_addresses
 from handlers.wire.discovery import MEADOWLARK_TYPE, WYOMING_TYPE, find_server, find_servers, parse_announcement
-from server.discovery import Announcer, announced_addresses
+from server.discovery import Announcer
 
 LOOPBACK = ["127.0.0.1"]
 SOON = 20.0

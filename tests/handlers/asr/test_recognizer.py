@@ -71,6 +71,9 @@ class Watched:
         self.asked.append(pcm)
         return await self.whisper.transcribe(pcm, language, hints, ticket)
 
+    async def likelihood(self, pcm: bytes, phrase: str, language: str) -> float:
+        return await self.whisper.likelihood(pcm, phrase, language)
+
     async def close(self) -> None:
         await self.whisper.close()
 
@@ -98,6 +101,9 @@ class Stuck:
             await asyncio.Event().wait()
         finally:
             self.inside -= 1
+        raise AssertionError
+
+    async def likelihood(self, pcm: bytes, phrase: str, language: str) -> float:
         raise AssertionError
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,17 @@ async def test_an_unknown_language_is_refused(whisper: WhisperTranscriber, comma
 @pytest.mark.parametrize("pcm", [b"", bytes(2), bytes(200)], ids=len)
 async def test_next_to_no_audio(whisper: WhisperTranscriber, pcm: bytes) -> None:
     assert (await whisper.transcribe(pcm)).text == ""
+
+
+async def test_what_is_said_first_is_likelier_than_what_only_resembles_it(
+    whisper: WhisperTranscriber, speaker: Speaker
+) -> None:
+    called = silence(0.5) + speaker.say("Okay Nabu, turn on the light.")
+    resembles = silence(0.5) + speaker.say("Okay, now turn on the light.")
+    said, other = [await whisper.likelihood(pcm, "Okay Nabu", "en") for pcm in (called, resembles)]
+    assert other < -5.5 < said < 0
+    assert await whisper.likelihood(b"", "Okay Nabu", "en") == -math.inf
+    assert await whisper.likelihood(called, "", "en") == -math.inf
 
 
 async def test_a_recording_longer_than_whispers_window(whisper: WhisperTranscriber, speaker: Speaker) -> None:

@@ -4,14 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from handlers.errors import ModelError, SettingsError
-from handlers.models.catalogue import CATALOGUE, JOE, SMOLLM2, WHISPER_BASE, Model, ModelKind, find, nearest
+from handlers.models import catalogue
+from handlers.models.catalogue import CATALOGUE, JOE, SMOLLM2, STOP, WHISPER_BASE, Model, ModelKind, find, nearest
 from handlers.models.packages import find_package_file
-from handlers.models.store import ModelStore, Where
+from handlers.models.store import WAKE_FOLDER, ModelStore, Where
 
 from .conftest import Hub
 
@@ -210,6 +212,49 @@ def test_a_whisper_model_takes_whichever_vocabulary_the_hub_has(tmp_path: Path, 
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
 
 
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> Model:
+    """The stop word with other content: its own may not lie here."""
+    files = [
+        replace(file, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for file, content in zip(STOP.files, (b"model", b"{}"), strict=True)
+    ]
+    model = replace(STOP, files=tuple(files))
+    monkeypatch.setattr(catalogue, "CATALOGUE", (model,))
+    return model
+
+
+def test_the_stop_word_lies_beside_other_wake_words(tmp_path: Path, hub: Hub, stop: Model) -> None:
+    mine = tmp_path / "models" / WAKE_FOLDER / "mine.tflite"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"x")
+    hub.files = {f"/{file.url_path}": content for file, content in zip(stop.files, (b"model", b"{}"), strict=True)}
+    store = ModelStore(tmp_path, hub.url)
+    assert store.pull("stop") == mine.parent
+    assert sorted(path.name for path in mine.parent.iterdir()) == ["mine.tflite", "stop.json", "stop.tflite"]
+    assert store.locate("stop", ModelKind.WAKE) == mine.parent / "stop.tflite"
+    assert store.where(stop) is Where.DATA_FOLDER
+    os.truncate(mine.parent / "stop.tflite", 3)
+    with pytest.raises(ModelError, match="3 bytes, 5 expected"):
+        ModelStore(tmp_path, offline=True).locate("stop", ModelKind.WAKE)
+
+
+def test_what_the_hub_has_under_the_name_of_the_stop_word_must_be_it(tmp_path: Path, hub: Hub) -> None:
+    hub.files = {f"/{file.url_path}": bytes(file.size or 0) for file in STOP.files}
+    with pytest.raises(ModelError, match=r"stop\.tflite"):
+        ModelStore(tmp_path, hub.url).pull("stop")
+    assert not (tmp_path / "models" / WAKE_FOLDER / "stop.tflite").exists()
+
+
+def test_what_the_usual_hub_does_not_have_comes_from_its_own_host(
+    tmp_path: Path, hub: Hub, stop: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = replace(stop, files=tuple(replace(file, host=hub.url) for file in stop.files))
+    monkeypatch.setattr(catalogue, "CATALOGUE", (elsewhere,))
+    hub.files = {f"/{file.url_path}": content for file, content in zip(stop.files, (b"model", b"{}"), strict=True)}
+    assert (ModelStore(tmp_path).pull("stop") / "stop.json").read_bytes() == b"{}"
+
+
 def test_a_voice_with_letters_beyond_ascii_has_a_valid_address(tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(ModelError, match="does not exist"):
         ModelStore(tmp_path, hub.url).locate("pt_PT-tugão-medium", ModelKind.TTS)
@@ -325,4 +370,5 @@ def test_the_catalogue_is_sound() -> None:
         for file in model.files:
             assert file.url_path.endswith("/" + file.name)
             assert (file.size is None) == (file.sha256 is None)
+            assert file.host.startswith("https://") or not file.host
             assert sum(part.size for part in file.parts) in (0, file.size)

@@ -43,7 +43,7 @@ from handlers.pipeline.stage import (
 from handlers.pipeline.turn import Pipeline, Stages
 from handlers.timeline import Mark, Timeline
 from handlers.tts.piper import PiperSynthesizer
-from handlers.wake.openwakeword import OpenWakeWordEngine
+from handlers.wake.engines import open_engines
 from handlers.wake.stage import WakeSettings
 from handlers.workers import Workers
 from tests.support.house import ANNA, AT_ONCE, QUESTION, House, open_house, settle
@@ -157,7 +157,7 @@ def room_of(
         try:
             async with open_house(tmp_path, fake_ollama, **settings) as house:  # type: ignore[arg-type]
                 recognizer = Recognizer(whisper, silero, asr)
-                stages = Stages(OpenWakeWordEngine(), workers, WakeSettings(), recognizer, house.agent, piper)
+                stages = Stages(open_engines(), workers, WakeSettings(), recognizer, house.agent, piper)
                 yield Room(house, Pipeline(stages, timelines.append), timelines)
         finally:
             await workers.close()
@@ -477,23 +477,30 @@ async def test_only_the_satellite_that_heard_best_answers_and_loses_nothing(room
 
 
 @pytest.mark.parametrize(
-    ("said", "score", "answers"),
+    ("word", "said", "score", "answers"),
     [
-        ("Hey Jarvis, what is two plus two?", 0.55, True),
-        ("What is two plus two?", 0.55, False),
-        ("What is two plus two?", 0.95, True),
+        ("okay_nabu", "Okay Nabu, what is two plus two?", 0.55, True),
+        ("okay_nabu", "Okay, now what is two plus two?", 0.55, False),
+        ("hey_jarvis", "Hey Jarvis. What is two plus two?", 0.55, True),
+        ("hey_jarvis", "What is two plus two?", 0.55, False),
+        ("hey_jarvis", "What is two plus two?", 0.95, True),
+        ("hello_house", "What is two plus two?", 0.55, True),
     ],
-    ids=["called", "not called", "sure"],
+    ids=["called", "nearly", "called, pause", "not called", "sure", "nobody can tell"],
 )
-async def test_what_was_doubtful_must_begin_with_the_wake_phrase(
-    room: Room, speaker: Speaker, said: str, score: float, answers: bool
+async def test_a_doubtful_wake_word_is_listened_to_again(
+    room: Room, speaker: Speaker, word: str, said: str, score: float, answers: bool
 ) -> None:
-    turn = room.turn(
-        Stage.ASR, Stage.HANDLE, wake_word="hey_jarvis", heard=Heard(score, 12.0, in_audio=True), caller=ANNA
-    )
-    async with asyncio.timeout(SOON), turn.running(audio=live(speaker.say(said), 5)) as task:
+    turn = room.turn(Stage.ASR, Stage.HANDLE, wake_word=word, heard=Heard(score, 12.0, in_audio=True), caller=ANNA)
+    pcm = silence(0.8) + speaker.say(said)
+    async with asyncio.timeout(SOON), turn.running(audio=live(pcm, 5)) as task:
         if answers:
             await task
+            transcribed = turn.events[index(turn.events, Transcribed)]
+            assert isinstance(transcribed, Transcribed)
+            asked = transcribed.text.lower()
+            assert "two plus two" in asked.replace("2", "two").replace("+", "plus")
+            assert not any(name in asked for name in ("nabu", "okay", "jarvis"))
             assert any(isinstance(event, Answered) for event in turn.events)
         else:
             with pytest.raises(RequestError) as refused:
