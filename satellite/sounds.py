@@ -59,22 +59,28 @@ class SoundSink:
         self._sounds = sounds
         self._sounding: asyncio.Task[None] | None = None
         self._answers = False
+        self._played = 0.0
+        """Of the last answer, once it was ended."""
+        self._silent = False
+        """The speaker did not take a sound: none is tried before an answer finds it again."""
 
     @property
     def played(self) -> float:
-        return self._sink.played if self._answers else 0.0
+        return self._sink.played if self._answers else self._played
 
     def follow(self, happening: Happening) -> None:
         """Play what belongs to it, where there is something and nothing else plays. An observer."""
         pcm = self._sounds.get(happening.kind)
-        if pcm and not self._answers and (self._sounding is None or self._sounding.done()):
+        free = not self._answers and (self._sounding is None or self._sounding.done())
+        if pcm and free and not self._silent:
             self._sounding = asyncio.create_task(self._play(pcm), name="sound")
 
     async def start(self, audio_format: AudioFormat) -> None:
-        if self._sounding is not None:
+        while self._sounding is not None and not self._sounding.done():
             await asyncio.wait({self._sounding})
         self._answers = True
         await self._sink.start(audio_format)
+        self._silent = False
 
     async def write(self, pcm: bytes) -> None:
         await self._sink.write(pcm)
@@ -82,12 +88,13 @@ class SoundSink:
     async def drain(self) -> None:
         if self._answers:
             await self._sink.drain()
-            self._answers = False
+            self._played, self._answers = self._sink.played, False
 
     async def abort(self) -> None:
         await self._hush()
-        self._answers = False
         await self._sink.abort()
+        if self._answers:
+            self._played, self._answers = self._sink.played, False
 
     async def close(self) -> None:
         await self._hush()
@@ -101,10 +108,12 @@ class SoundSink:
 
     async def _play(self, pcm: bytes) -> None:
         whole = False
+        self._silent = True
         with contextlib.suppress(MeadowlarkError):  # a speaker that is not there is told when an answer needs it
             try:
                 await self._sink.start(SPEECH)
                 await self._sink.write(pcm)
+                self._silent = False
                 await self._sink.drain()
                 whole = True
             finally:

@@ -172,6 +172,7 @@ class Turn:
         await client.send(self._run_pipeline())
         self._asked = asyncio.get_running_loop().time()
         sending = asyncio.create_task(self._send_audio(client))
+        too_long = asyncio.get_running_loop().call_later(ASKING_SECONDS, self.end_of_audio)  # also of a dead microphone
         try:
             while (event := await client.receive(self._silent_seconds)) is not None:
                 if Ping.is_type(event.type):
@@ -183,11 +184,13 @@ class Turn:
                     return
             raise LinkLostError("The server closed the connection in the middle of the turn")
         except asyncio.CancelledError:  # silence first; then the conversation is to keep what was heard
+            sending.cancel()
             self.result.interrupted = True
             await self._sink.abort()
             await tell(client, Event("played", {"seconds": round(self._sink.played, 3)}))
             raise
         finally:
+            too_long.cancel()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)  # what made it fail, `receive` has met too
 

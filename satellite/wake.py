@@ -12,7 +12,7 @@ import numpy as np
 
 from handlers.audio import BYTES_PER_SECOND, to_float
 from handlers.errors import RequestError, SettingsError
-from handlers.wake.ending import MEMORY_SECONDS, MORE_SECONDS, since_wake_word
+from handlers.wake.ending import MEMORY_SECONDS, MORE_SECONDS, from_wake_word, since_wake_word
 from handlers.wake.engines import OPEN, STOP_WORD, WakeEngines, open_engines
 from handlers.wake.gate import Gate, open_voice
 from handlers.wake.stage import Detector, WakeSettings, plain_name
@@ -78,6 +78,11 @@ class WakeListener:
         self._frame = bytearray()
 
     @property
+    def tells_speech(self) -> bool:
+        """Whether `hears_speech` can ever be true."""
+        return self._gate is not None and self._gate.tells_speech
+
+    @property
     def hears_speech(self) -> bool:
         """Somebody speaks, as far as the gate can tell."""
         return self._gate is not None and self._gate.hears_speech
@@ -131,12 +136,13 @@ class Opening:
     """The first audio of a turn: held back for a moment, until it can be told where the wake word ended.
 
     This costs no time, as the server catches up at once and answers only when the request is over. With `keep_word`
-    nothing is held back, and the audio begins with the memory: the server listens to the wake word again, and finds
-    the end of it.
+    nothing is held back, and the audio begins with the memory, silent up to the wake word: the server listens to the
+    word again, and finds the end of it.
     """
 
     def __init__(self, wake: Wake, *, keep_word: bool = False) -> None:
-        self._held = bytearray(wake.memory) if wake.memory else None
+        memory = from_wake_word(wake.memory) if keep_word else wake.memory
+        self._held = bytearray(memory) if memory else None
         self._missing = 0 if keep_word else int(MORE_SECONDS * BYTES_PER_SECOND)
         self._keep_word = keep_word
 
@@ -229,8 +235,9 @@ def choose_stops(wanted: Sequence[str], engine: WakeEngines, wake_words: Iterabl
     if _only(NONE, wanted, "stop words", "no stop word"):
         return {}
     if _only(AUTO, wanted, "stop words", "the stop word that is installed"):
-        wanted = [STOP_WORD] if engine.has_stop_word else []
-        _LOGGER.debug("Stop words: %s", ", ".join(wanted) or "none is installed")
+        taken = STOP_WORD in (plain_name(name) for name in wake_words)
+        wanted = [STOP_WORD] if engine.has_stop_word and not taken else []
+        _LOGGER.info("Stop words: %s", ", ".join(wanted) or f"none (meadowlark-models pull {STOP_WORD})")
     pull = f"none for no stop word; `meadowlark-models pull {STOP_WORD}` fetches one"
     thresholds = _chosen(wanted, engine, "stop word", pull)
     both = {plain_name(name) for name in thresholds} & {plain_name(name) for name in wake_words}

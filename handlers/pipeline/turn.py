@@ -12,7 +12,7 @@ from handlers.agent.agent import Agent
 from handlers.agent.heard import Playback
 from handlers.agent.stage import Request
 from handlers.asr.partials import Partials
-from handlers.asr.recognizer import Recognizer
+from handlers.asr.recognizer import STALL_SECONDS, Recognizer
 from handlers.asr.stage import Transcript
 from handlers.audio import RATE
 from handlers.errors import RequestError
@@ -86,6 +86,12 @@ class Pipeline:
             self.stages.agent.conversations.interrupt(request.conversation_id)
             with recorded(timeline, self._on_timeline):
                 await _Turn(self.stages, request, emit, timeline, feedback).run(audio, text)
+
+    def played(self, conversation_id: str, feedback: Feedback, seconds: float) -> None:
+        """The satellite has played so much of the answer of the turn with this feedback; infinite is all of it."""
+        feedback.played = seconds
+        if feedback.remembered:
+            self.stages.agent.conversations.report(conversation_id, seconds)
 
     async def _arbitrate(self, request: TurnRequest) -> None:
         """RequestError where another satellite has heard the same wake word better."""
@@ -167,8 +173,9 @@ class _Turn:
             await self._answer(self._question(question, self._request.language))
             return
         heard = self._request.heard
-        if heard is not None and heard.in_audio and heard.score < self._stages.wake_settings.sure_score:
-            audio = await self._behind_wake_word(audio, wake_phrase)
+        if heard is not None and heard.in_audio:
+            doubtful = heard.score < self._stages.wake_settings.sure_score
+            audio = await self._behind_wake_word(audio, wake_phrase, doubtful)
         transcript = await self._stages.recognizer.recognize(
             audio,
             self,
@@ -178,6 +185,8 @@ class _Turn:
             commands=self._stages.agent.commands(self._question("", self._request.language)),
             wake_phrase=wake_phrase,
             answering=self._stages.agent.expects_answer(self._question("", self._request.language)),
+            whole=self._request.whole,
+            stall_seconds=self._request.stall_seconds or STALL_SECONDS,
         )
         if not transcript.text:
             raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
@@ -185,8 +194,8 @@ class _Turn:
         if end is not Stage.ASR:
             await self._answer(self._question(transcript.text, transcript.language))
 
-    async def _behind_wake_word(self, audio: AsyncIterator[bytes], phrase: str) -> AsyncIterator[bytes]:
-        """What was said after the wake word with which the audio begins. RequestError where there is none in it.
+    async def _behind_wake_word(self, audio: AsyncIterator[bytes], phrase: str, doubtful: bool) -> AsyncIterator[bytes]:
+        """What was said after the wake word with which the audio begins. RequestError for a `doubtful` one that is not.
 
         All of the audio, where no engine here knows the word: to lose a call is worse than to answer a television.
         """
@@ -200,7 +209,7 @@ class _Turn:
                     await stages.wake_workers.run(lambda pcm=chunk: look.process(pcm))  # type: ignore[misc]
                     if look.is_over:
                         break
-        if not look.called and await self._likelihood(look.audio, phrase) < LIKELY:
+        if doubtful and not look.called and await self._likelihood(look.audio, phrase) < LIKELY:
             raise RequestError("not-woken", "That was not the wake word")
         return _chain(look.rest, audio)
 

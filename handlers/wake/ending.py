@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from handlers.audio import BYTES_PER_SECOND, to_float
+from handlers.audio import BYTES_PER_SECOND, WIDTH, to_float
 
 MEMORY_SECONDS = 1.5
 """Pre-roll: the longest wake word and what is said until it is noticed."""
@@ -44,8 +44,7 @@ def since_wake_word(heard: bytes) -> bytes:
     heard = heard[len(heard) - steps * _STEP_BYTES :]
     if not steps:
         return b""
-    loudness = np.sqrt(np.mean(to_float(heard).reshape(steps, -1) ** 2, axis=1))
-    loud = loudness > _QUIET * loudness.max()
+    loud = _loud(heard)
     earliest = max(0, steps - round((_LATE_SECONDS + MORE_SECONDS) / _STEP_SECONDS))
     pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
     for step in range(earliest, steps - pause + 1):
@@ -54,6 +53,29 @@ def since_wake_word(heard: bytes) -> bytes:
                 break
             return heard[step * _STEP_BYTES :]
     return heard[earliest * _STEP_BYTES :]
+
+
+def from_wake_word(memory: bytes) -> bytes:
+    """A memory at a detection, of the same length, with silence in place of what was said before the wake word.
+
+    It begins behind the last gap before it. Without one (noise, or speech without a pause) the longest time that a word
+    and its detection take is kept.
+    """
+    steps = len(memory) // _STEP_BYTES
+    loud = _loud(memory[: steps * _STEP_BYTES])
+    pause = round(_PAUSE_SECONDS / _STEP_SECONDS)
+    begin = max(0, steps - round((_LONGEST_WORD_SECONDS + _LATE_SECONDS) / _STEP_SECONDS))
+    for step in range(steps - pause, begin, -1):
+        if not loud[step : step + pause].any() and loud[step:].sum() >= _WORD_SECONDS / _STEP_SECONDS:
+            begin = step + pause // 2  # a word begins softly
+            break
+    return bytes(begin * _STEP_BYTES) + memory[begin * _STEP_BYTES :]
+
+
+def _loud(heard: bytes) -> npt.NDArray[np.bool_]:
+    """Which steps of the audio, a whole number of them, are not quiet."""
+    loudness = np.sqrt(np.mean(to_float(heard).reshape(-1, _STEP_BYTES // WIDTH) ** 2, axis=1))
+    return np.asarray(loudness > _QUIET * loudness.max(initial=0.0))
 
 
 def _last_breath(loud: npt.NDArray[np.bool_], pause: int) -> int:

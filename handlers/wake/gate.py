@@ -77,6 +77,11 @@ class Gate:
         self._speechless_frames = 0
 
     @property
+    def tells_speech(self) -> bool:
+        """Whether it has a `voice`."""
+        return self._voice is not None
+
+    @property
     def hears_speech(self) -> bool:
         """Somebody speaks, or did a moment ago. Without a `voice` nobody can tell."""
         return self._voice is not None and self._open_frames > 0

@@ -17,6 +17,7 @@ from satellite.link import Link
 from satellite.machine import Satellite, State
 from satellite.sink import NoSink, Sink
 from satellite.turn import ServerPartner, TurnResult
+from satellite.volume import Volume
 from satellite.wake import open_wake_words
 from tests.satellite.live import Loudspeaker, Microphone, speak
 from tests.satellite.peer import ANSWER, Peer, PeerConnection, Script, well_behaved
@@ -44,7 +45,13 @@ class Life:
 
 @contextlib.asynccontextmanager
 async def living(
-    microphone: Microphone, uri: str, sink: Sink, *, words: Sequence[str] = ("none",), pushed: bool = True
+    microphone: Microphone,
+    uri: str,
+    sink: Sink,
+    *,
+    words: Sequence[str] = ("none",),
+    pushed: bool = True,
+    volume: Volume | None = None,
 ) -> AsyncIterator[Life]:
     """A satellite with a live microphone; push to talk where no wake words are given."""
     wake = await open_wake_words(words)
@@ -58,6 +65,7 @@ async def living(
         "kitchen",
         results.append,
         pushed=pushed,
+        volume=volume,
         happenings=told,
     )
     life.satellite = satellite
@@ -225,6 +233,64 @@ async def test_whoever_calls_while_there_is_no_server_hears_that(
             assert len(peer.turns) == 1
     assert told.data["code"] == "no-server"
     assert answer.data["text"] == ANSWER
+
+
+async def test_what_is_dropped_before_it_began_is_never_done(serve: Serve, microphone: Microphone) -> None:
+    """Two pushes and a mute while an answer is still falling silent."""
+    released = asyncio.Event()
+
+    class Slow(Loudspeaker):
+        async def abort(self) -> None:
+            await super().abort()
+            await released.wait()
+
+    async def script(connection: PeerConnection) -> None:
+        await connection.receive_audio(0.1)
+        if not connection.received:
+            return
+        await connection.send(VoiceStopped().event(), Handled(text="Well.").event())
+        await connection.send(AudioStart(rate=16000, width=2, channels=1).event())
+        for _ in range(100):
+            await connection.send(AudioChunk(rate=16000, width=2, channels=1, audio=bytes(9600)).event())
+        await connection.receive_until("never")
+
+    peer = await serve(script)
+    async with living(microphone, peer.uri, Slow()) as life:
+        await life.until(Kind.LISTENING)
+        life.satellite.talk()
+        await speak(microphone, silence(0.5))
+        await life.until(Kind.SPEAKING)
+        life.satellite.talk()
+        life.satellite.done()
+        life.satellite.talk()  # instead of the one before
+        released.set()
+        await life.until(Kind.FINISHED)
+        await life.until(Kind.WOKEN)
+        await speak(microphone, silence(0.5))
+        await life.until(Kind.SPEAKING)
+        released.clear()
+        life.satellite.talk()
+        life.satellite.mute()
+        released.set()
+        await life.until(Kind.FINISHED)
+        await life.until(Kind.LISTENING)
+        assert life.so_far() == []
+    assert len(peer.turns) == 2
+
+
+async def test_muted_or_deaf_what_sounds_is_not_ducked_for_ever(serve: Serve, microphone: Microphone) -> None:
+    peer = await serve(well_behaved)
+    volume = Volume(ducked=30)
+    async with living(microphone, peer.uri, NoSink(), volume=volume) as life:
+        await life.until(Kind.LISTENING)
+        for ends in (life.satellite.mute, life.satellite.microphone_lost):
+            volume.duck()
+            ends()
+            assert not volume.is_ducked
+        life.satellite.unmute()
+        volume.duck()
+        life.satellite.talk()
+        assert not volume.is_ducked
 
 
 async def test_status_and_volume(serve: Serve, microphone: Microphone) -> None:

@@ -122,8 +122,7 @@ async def test_it_ends_with_its_microphone_though_there_is_no_server(microphone:
     microphone.say(silence(0.2))
     microphone.end()
     async with asyncio.timeout(30):
-        with pytest.raises(EngineError, match="no audio"):
-            await satellite.run(once=False)
+        await satellite.run(once=False)
 
 
 async def test_a_live_satellite_outlives_its_server(microphone: Microphone, tmp_path: Path) -> None:

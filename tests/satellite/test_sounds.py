@@ -24,10 +24,12 @@ class Notebook:
         self.calls: list[str] = []
         self.may_drain = asyncio.Event()
         self.broken = False
+        self.tried = 0
 
     played = 1.5
 
     async def start(self, audio_format: AudioFormat) -> None:
+        self.tried += 1
         if self.broken:
             raise AudioError("There is no speaker")
         self.calls.append("start")
@@ -86,6 +88,39 @@ async def test_an_interruption_ends_the_sound_too() -> None:
     assert inner.calls == ["start", "write 3200", "abort", "abort"]
     await sink.close()
     assert inner.calls[-1] == "close"
+
+
+async def test_what_was_played_is_known_after_the_end() -> None:
+    """An interrupted turn silences first, and then tells the server how much was heard."""
+    inner = Notebook()
+    inner.may_drain.set()
+    sink = SoundSink(inner, {})
+    assert sink.played == 0.0
+    await sink.start(SPEECH)
+    await sink.abort()
+    assert sink.played == 1.5
+    await sink.abort()
+    assert sink.played == 1.5
+    await sink.start(SPEECH)
+    await sink.drain()
+    assert sink.played == 1.5
+
+
+async def test_a_speaker_that_is_gone_is_not_asked_for_by_every_sound() -> None:
+    inner = Notebook()
+    inner.may_drain.set()
+    inner.broken = True
+    sink = SoundSink(inner, {Kind.WOKEN: silence(0.1)})
+    for _ in range(3):
+        sink.follow(WOKEN)
+        await settle()
+    assert inner.tried == 1
+    inner.broken = False
+    await sink.start(SPEECH)  # an answer has found it
+    await sink.drain()
+    sink.follow(WOKEN)
+    await settle()
+    assert inner.tried == 3
 
 
 async def test_without_a_speaker_there_is_no_sound_and_no_error() -> None:
