@@ -88,6 +88,8 @@ async def run_satellite(
 def _mind_microphone(happening: Happening, satellite: Satellite) -> None:
     if happening.kind is Kind.MICROPHONE_LOST:
         satellite.microphone_lost()
+    elif happening.kind is Kind.MICROPHONE_FOUND:
+        satellite.microphone_found()
 
 
 async def _open_wake(settings: SatelliteSettings, stack: AsyncExitStack) -> WakeListener | None:

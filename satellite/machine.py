@@ -116,6 +116,7 @@ class Satellite:
         self._heard_for: Exchange | None = None
         self._next: asyncio.Queue[Exchange | None] = asyncio.Queue()  # the turn that interrupts another, and the end
         self._muted = False
+        self._lost = False
         self._fresh = True
         """What was heard last belongs to what is heard now; not so after being muted."""
         self._mute_changed = asyncio.Event()
@@ -153,7 +154,7 @@ class Satellite:
         """Listen to a request now, without a wake word. Not while muted, and not twice."""
         if self._muted:
             self._fail("muted", "The microphone is muted: unmute it to be heard")
-        elif not self._source.present:
+        elif self._lost:
             self._fail("no-microphone", "The microphone is gone: see that it is plugged in")
         elif self.state is State.WAITING:
             self._nobody_there()
@@ -192,7 +193,12 @@ class Satellite:
 
     def microphone_lost(self) -> None:
         """What it hears when it is back does not follow what was heard."""
+        self._lost = True
         self._forget_sound()
+
+    def microphone_found(self) -> None:
+        """It is back."""
+        self._lost = False
 
     def unmute(self) -> None:
         """Hear again, as soon as the device is open."""

@@ -214,7 +214,8 @@ def _open(folder: Path | None, installed: Path | None) -> WakeEngines:
 
 
 def _gate_for(names: Iterable[str], engine: WakeEngines, tell_speech: bool) -> Gate:
-    """Silero costs a twentieth of openWakeWord, but twice as much as microWakeWord: before that it saves nothing."""
+    """Silero costs a third of openWakeWord, and saves all of it while what is loud is no speech. It costs more than
+    microWakeWord: before that it saves nothing."""
     dear = any(engine.engine_of(name) == OPEN for name in names)
     return Gate(open_voice() if dear or tell_speech else None)
 
@@ -237,7 +238,7 @@ def choose_stops(wanted: Sequence[str], engine: WakeEngines, wake_words: Iterabl
     if _only(AUTO, wanted, "stop words", "the stop word that is installed"):
         taken = STOP_WORD in (plain_name(name) for name in wake_words)
         wanted = [STOP_WORD] if engine.has_stop_word and not taken else []
-        _LOGGER.info("Stop words: %s", ", ".join(wanted) or f"none (meadowlark-models pull {STOP_WORD})")
+        _LOGGER.debug("Stop words: %s", ", ".join(wanted) or f"none (meadowlark-models pull {STOP_WORD})")
     pull = f"none for no stop word; `meadowlark-models pull {STOP_WORD}` fetches one"
     thresholds = _chosen(wanted, engine, "stop word", pull)
     both = {plain_name(name) for name in thresholds} & {plain_name(name) for name in wake_words}

@@ -288,9 +288,13 @@ async def test_muted_or_deaf_what_sounds_is_not_ducked_for_ever(serve: Serve, mi
             ends()
             assert not volume.is_ducked
         life.satellite.unmute()
+        life.satellite.talk()
+        told = await life.until(Kind.ERROR)
+        life.satellite.microphone_found()
         volume.duck()
         life.satellite.talk()
         assert not volume.is_ducked
+    assert told.data["code"] == "no-microphone"
 
 
 async def test_status_and_volume(serve: Serve, microphone: Microphone) -> None:
