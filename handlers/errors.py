@@ -19,13 +19,30 @@ class SettingsError(MeadowlarkError):
     exit_code = 2
 
 
+_SET_UPS = {
+    "memory": "server",
+    "models": "server",
+    "microphone": "satellite",
+    "echo": "satellite echo",
+    "gpio": "satellite gpio",
+    "mqtt": "satellite mqtt",
+    "qdrant": "server qdrant",
+    "redis": "server redis",
+}
+"""What script/setup is told for an extra; a server's own and a satellite's are called like the extra."""
+
+
 class MissingExtraError(MeadowlarkError):
     """An engine was asked for whose library is not installed."""
 
     code = "missing-extra"
+    exit_code = 2
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} needs the extra '{extra}': install it with  pip install 'meadowlark[{extra}]'")
+        super().__init__(
+            f"{what} needs the extra '{extra}': install it with  pip install 'meadowlark[{extra}]'"
+            f"  or, in a checkout,  script/setup {_SET_UPS.get(extra, extra)}"
+        )
 
 
 class ModelError(MeadowlarkError):

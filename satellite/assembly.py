@@ -38,6 +38,8 @@ _LOGGER = logging.getLogger(__name__)
 
 _STDIN = 0
 
+Companions = dict[str, Callable[[], Awaitable[None]]]
+
 
 async def run_satellite(
     settings: SatelliteSettings, report: Callable[[TurnResult], None], leave: Callable[[], None], *, once: bool
@@ -74,8 +76,10 @@ async def run_satellite(
             happenings=happenings,
         )
         happenings.add(lambda happening: _mind_microphone(happening, satellite))
-        if stays:
-            companions = _companions(settings, satellite, happenings, leave, stack)
+        if not once:
+            companions = _companions(settings, satellite, happenings)
+            if stays:
+                companions |= _hands(settings, satellite, happenings, leave, stack)
             companions["watchdog"] = lambda: watchdog.run(lambda: satellite.is_healthy)
             await stack.enter_async_context(_beside(companions))
         watchdog.ready()
@@ -141,19 +145,9 @@ async def _open_audio(
     return source, sink, volume, front_end
 
 
-def _companions(
-    settings: SatelliteSettings,
-    satellite: Satellite,
-    happenings: Happenings,
-    leave: Callable[[], None],
-    stack: AsyncExitStack,
-) -> dict[str, Callable[[], Awaitable[None]]]:
+def _companions(settings: SatelliteSettings, satellite: Satellite, happenings: Happenings) -> Companions:
     """What runs beside the satellite, by what it is called. Raises SettingsError, MissingExtraError."""
-    companions: dict[str, Callable[[], Awaitable[None]]] = {"hooks": Hooks(settings.hooks, happenings).run}
-    remote = open_remote(settings.socket, settings.name, satellite, happenings)
-    if remote is not None:
-        stack.callback(remote.close)  # also where it never began to run
-        companions["socket"] = remote.run
+    companions: Companions = {"hooks": Hooks(settings.hooks, happenings).run}
     if settings.lights is not None:
         lights = Lights(settings.lights)
         happenings.add(lights.observe)
@@ -164,18 +158,34 @@ def _companions(
         mqtt = Mqtt(settings.mqtt, satellite, settings.name)
         happenings.add(mqtt.observe)
         companions["mqtt"] = mqtt.run
+    return companions
+
+
+def _hands(
+    settings: SatelliteSettings,
+    satellite: Satellite,
+    happenings: Happenings,
+    leave: Callable[[], None],
+    stack: AsyncExitStack,
+) -> Companions:
+    """The same for what steers a live satellite on its own machine; a recording goes its way."""
+    hands: Companions = {}
+    remote = open_remote(settings.socket, settings.name, satellite, happenings)
+    if remote is not None:
+        stack.callback(remote.close)  # also where it never began to run
+        hands["socket"] = remote.run
     if settings.mic != STDIN and os.isatty(_STDIN):
-        companions["keys"] = Keys(satellite, leave).run
-    if settings.wake_word == ["none"] and not companions.keys() & {"socket", "buttons", "mqtt", "keys"}:
+        hands["keys"] = Keys(satellite, leave).run
+    if settings.wake_word == ["none"] and not (hands or settings.buttons or settings.mqtt):
         raise SettingsError(
             "Push to talk (--wake-word none) needs something to push: a terminal, buttons, mqtt or the socket; "
             "or add --once to send all it hears for one turn"
         )
-    return companions
+    return hands
 
 
 @asynccontextmanager
-async def _beside(companions: dict[str, Callable[[], Awaitable[None]]]) -> AsyncIterator[None]:
+async def _beside(companions: Companions) -> AsyncIterator[None]:
     """Run them for the length of a `with` block. The satellite goes on where one of them fails."""
 
     async def keep(name: str, run: Callable[[], Awaitable[None]]) -> None:

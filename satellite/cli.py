@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from handlers.errors import MeadowlarkError
+from handlers.errors import EngineError, MeadowlarkError
 from satellite import remote_cli
 from satellite.assembly import run_satellite
 from satellite.flags import add_flags, settings_from
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
+        logging.getLogger("zeroconf").setLevel(logging.ERROR)  # it warns with a stack trace where IPv6 has no route
         asyncio.run(_run(settings, once=options.once))
     except MeadowlarkError as error:
         print(f"meadowlark-satellite: {error}", file=sys.stderr)
@@ -94,7 +95,7 @@ async def _run(settings: SatelliteSettings, *, once: bool) -> None:
         stopped.set()
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
     try:
 
@@ -114,5 +115,8 @@ def _report(result: TurnResult, *, once: bool, spoken_to_stdout: bool) -> None:
         _LOGGER.log(logging.INFO if quiet else logging.WARNING, "%s", summary(result))
         return
     if result.transcript or result.answer or result.timeline:
-        for line in lines(result):
-            print(line, file=sys.stderr if spoken_to_stdout else sys.stdout)
+        try:
+            for line in lines(result):
+                print(line, file=sys.stderr if spoken_to_stdout else sys.stdout, flush=True)
+        except OSError as error:
+            raise EngineError(f"Nobody takes what came of it ({error.strerror})") from None

@@ -117,6 +117,7 @@ class Satellite:
         self._next: asyncio.Queue[Exchange | None] = asyncio.Queue()  # the turn that interrupts another, and the end
         self._muted = False
         self._lost = False
+        self._answered = False
         self._fresh = True
         """What was heard last belongs to what is heard now; not so after being muted."""
         self._mute_changed = asyncio.Event()
@@ -189,6 +190,7 @@ class Satellite:
         if self.state is State.ASKING:
             self.stop()
         self._mute_changed.set()
+        _LOGGER.info("Muted")
         self._happenings.tell(Kind.MUTED)
 
     def microphone_lost(self) -> None:
@@ -206,6 +208,7 @@ class Satellite:
             return
         self._muted = False
         self._mute_changed.set()
+        _LOGGER.info("Not muted any more")
         self._happenings.tell(Kind.UNMUTED)
 
     def set_volume(self, percent: int) -> None:
@@ -237,6 +240,8 @@ class Satellite:
         if result is None and not stays:
             raise self._nothing_heard()
         if result is not None and result.error is not None and not stays:
+            if result.error.code in NOBODY_ASKED and self._answered:  # such as the silence at the end of a recording
+                return
             raise result.error
 
     async def _have_turns(self, *, once: bool, stays: bool) -> TurnResult | None:
@@ -246,6 +251,7 @@ class Satellite:
             if had is None:
                 continue
             result = had
+            self._answered = self._answered or result.error is None
             self._report(result)
             self._tell(result)
             self._conversation_id = result.conversation_id
@@ -306,9 +312,11 @@ class Satellite:
         """An answer may have changed it, too."""
         if self._volume.percent != self._told_volume:
             self._told_volume = self._volume.percent
+            _LOGGER.info("The volume is %d %%", self._told_volume)
             self._happenings.tell(Kind.VOLUME, percent=self._told_volume)
 
     def _fail(self, code: str, text: str) -> None:
+        _LOGGER.debug("%s: %s", code, text)
         self._happenings.tell(Kind.ERROR, code=code, text=text)
 
     def _nobody_there(self) -> None:

@@ -49,6 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # as in `events | head -1`
         with contextlib.suppress(BrokenPipeError):
             sys.stdout.close()  # else Python complains about it at its end
+    except OSError as error:
+        sys.stderr.write(f"meadowlark-satellite: nobody takes the answer ({error.strerror})\n")
+        with contextlib.suppress(OSError):
+            sys.stdout.close()
+        return 1
     return 0
 
 
@@ -78,13 +83,12 @@ def _run(options: argparse.Namespace) -> None:
         if options.word == "status":
             for name, value in answer.items():
                 if name != "ok":
-                    sys.stdout.write(f"{name:<{_WIDTH}}{_shown(value)}\n")
+                    print(f"{name:<{_WIDTH}}{_shown(value)}")
         elif options.word == "events":
             connection.settimeout(None)  # until something happens
             for event in lines:
-                sys.stdout.write(json.dumps(event, ensure_ascii=False) + "\n")
-                sys.stdout.flush()
-        sys.stdout.flush()
+                print(json.dumps(event, ensure_ascii=False), flush=True)
+        print(end="", flush=True)
 
 
 def _refused(answer: dict[str, object]) -> MeadowlarkError:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from handlers.settings import Section
 from satellite.button import ButtonSettings
@@ -16,6 +16,16 @@ from satellite.lights import LightSettings
 from satellite.mqtt import MqttSettings
 from satellite.sounds import SoundSettings
 from satellite.volume import FULL, LOUDEST
+
+
+def _as_list(given: object) -> object:
+    """One word need not be written as a list of one."""
+    return [given] if isinstance(given, str) else given
+
+
+def _as_text(given: object) -> object:
+    """The number of a device need not be put in quotes."""
+    return str(given) if isinstance(given, int) and not isinstance(given, bool) else given
 
 
 class SatelliteSettings(Section):
@@ -28,7 +38,7 @@ class SatelliteSettings(Section):
     """Where Home Assistant's own Wyoming integration finds this satellite, such as tcp://0.0.0.0:10700: then it answers
     in place of a server of ours."""
 
-    mic: str = "default"
+    mic: Annotated[str, BeforeValidator(_as_text)] = "default"
     """The microphone: part of a device's name, its number, default, a file that ends in .wav, or - for stdin."""
 
     channel: int | None = Field(None, ge=1, le=32)
@@ -37,7 +47,7 @@ class SatelliteSettings(Section):
     front_end: FrontEndSettings = FrontEndSettings()
     """What is done to the microphone's sound before anything listens to it."""
 
-    speaker: str = "default"
+    speaker: Annotated[str, BeforeValidator(_as_text)] = "default"
     """The speaker: like the microphone (- is stdout), or none."""
 
     volume: int = Field(FULL, ge=0, le=LOUDEST)
@@ -61,10 +71,10 @@ class SatelliteSettings(Section):
     wake_gate: bool = True
     """Look for wake words only while somebody speaks: silence then costs nearly nothing."""
 
-    wake_word: list[str] = Field(["okay_nabu"], min_length=1)
+    wake_word: Annotated[list[str], BeforeValidator(_as_list)] = Field(["okay_nabu"], min_length=1)
     """Wake words, each NAME or NAME:THRESHOLD; none alone is push to talk."""
 
-    stop_word: list[str] = Field(["auto"], min_length=1)
+    stop_word: Annotated[list[str], BeforeValidator(_as_list)] = Field(["auto"], min_length=1)
     """Words that silence what sounds, each NAME or NAME:THRESHOLD; auto is the word made for it where it is installed
     (meadowlark-models pull stop), none alone is none."""
 
@@ -88,6 +98,14 @@ class SatelliteSettings(Section):
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """How much is logged to stderr."""
+
+    @model_validator(mode="after")
+    def _one_partner(self) -> SatelliteSettings:
+        if self.uri is not None and self.server != "auto":
+            raise ValueError("server and uri exclude each other: with uri, Home Assistant answers")
+        if self.uri is not None and not self.uri.startswith(("tcp://", "unix://")):
+            raise ValueError(f"uri must be like tcp://0.0.0.0:10700, not '{self.uri}'")
+        return self
 
 
 class Settings(Section):

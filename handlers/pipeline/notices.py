@@ -252,7 +252,11 @@ class NoticeHandler:
 
     def replaced(self) -> None:
         """Another connection has this satellite's name."""
-        self._connection.dismiss(ProtocolError(f"Another satellite is called '{self._name}'", code="replaced"))
+        self._connection.dismiss(
+            ProtocolError(
+                f"Another satellite is called '{self._name}': give one of them another --name", code="replaced"
+            )
+        )
 
     def _connected(self, event: Event) -> None:
         name = context_id(fields.mapping(event, "context"), "satellite_id")
