@@ -53,6 +53,9 @@ LONGEST = 1000
 _SYNTHESIS_SECONDS = 30.0
 """For the audio of a notice on a busy server."""
 
+_ANSWER_SECONDS = 2.0
+"""To a ping, before another satellite gets the name: it is answered in milliseconds, also while something is played."""
+
 _TELL_SECONDS = 5.0
 """For an event that the satellite can do without."""
 
@@ -165,6 +168,11 @@ class Notices:
         places = [place for name, place in self._places.items() if satellite_id in ("", name)]
         await asyncio.gather(*(place.tell(event) for place in places))
 
+    async def is_taken(self, name: str) -> bool:
+        """Whether a satellite of this name is there and answers; one whose network went is not in the way for long."""
+        place = self._places.get(name)
+        return place is not None and await place.answers()
+
     def enter(self, name: str, place: NoticeHandler) -> None:
         """A satellite can be called from now on."""
         before = self._places.pop(name, None)
@@ -217,6 +225,7 @@ class NoticeHandler:
         self._playing = ""
         self._outcome: asyncio.Future[Heard] | None = None
         self._answered = 0.0
+        self._stirred = asyncio.Event()
 
     def wants(self, event_type: str) -> bool:
         if SatelliteConnected.is_type(event_type):
@@ -226,6 +235,7 @@ class NoticeHandler:
 
     async def handle(self, event: Event) -> None:
         self._answered = asyncio.get_running_loop().time()
+        self._stirred.set()
         if SatelliteConnected.is_type(event.type):
             self._connected(event)
         elif SatelliteDisconnected.is_type(event.type) and self._keeping is not None:
@@ -249,6 +259,17 @@ class NoticeHandler:
         with contextlib.suppress(PeerGoneError, TimeoutError):
             async with asyncio.timeout(_TELL_SECONDS):
                 await self._connection.send(event)
+
+    async def answers(self) -> bool:
+        """Whether the satellite is still there, by a `ping`."""
+        self._stirred.clear()
+        await self.tell(Ping().event())
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._stirred.wait()
+        except TimeoutError:
+            return False
+        return self._keeping is not None
 
     def replaced(self) -> None:
         """Another connection has this satellite's name."""
@@ -283,6 +304,9 @@ class NoticeHandler:
         loop = asyncio.get_running_loop()
         try:
             await self._connection.send(Ping().event())  # also says that we know what this connection is for
+            if await self._notices.is_taken(self._name):
+                self.replaced()
+                return
             self._notices.enter(self._name, self)
             while loop.time() - self._answered < SILENT_SECONDS:
                 await asyncio.sleep(PING_SECONDS)

@@ -211,3 +211,29 @@ async def test_what_is_said_is_not_done(home: Home) -> None:
         await hear(kitchen)
         assert (await told)[0] == 200
     assert [line["tool"] for line in await home.acted() if line["event"] == "attempt"] == ["announce"]
+
+
+async def test_a_name_belongs_to_the_satellite_that_is_there(home: Home) -> None:
+    async with home.satellite("kitchen") as first:
+
+        async def live() -> None:
+            while (event := await first.receive(60)) is not None:
+                if event.type == "ping":
+                    await first.send(Event("pong", {}))
+
+        living = asyncio.create_task(live())
+        try:
+            async with connect("127.0.0.1", home.wyoming_port) as second:
+                await second.send(Event("satellite-connected", {"context": {"satellite_id": "kitchen"}}))
+                refused = (await read_until(second, "error"))[-1]
+            assert list(home.household.notices.connected) == ["kitchen"]
+        finally:
+            living.cancel()
+            await asyncio.gather(living, return_exceptions=True)
+        # One that answers no ping any more, as it was unplugged, is not in the way.
+        async with connect("127.0.0.1", home.wyoming_port) as third:
+            await third.send(Event("satellite-connected", {"context": {"satellite_id": "kitchen"}}))
+            lost = (await read_until(first, "error"))[-1]
+    assert refused.data["code"] == "replaced"
+    assert "--name" in refused.data["text"]
+    assert lost.data["code"] == "replaced"
