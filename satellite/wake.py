@@ -214,8 +214,8 @@ def _open(folder: Path | None, installed: Path | None) -> WakeEngines:
 
 
 def _gate_for(names: Iterable[str], engine: WakeEngines, tell_speech: bool) -> Gate:
-    """Silero costs a third of openWakeWord, and saves all of it while what is loud is no speech. It costs more than
-    microWakeWord: before that it saves nothing."""
+    """Silero costs a third of openWakeWord, and saves all of it while what is loud is no speech. Before microWakeWord,
+    which costs no more than Silero, it saves nothing."""
     dear = any(engine.engine_of(name) == OPEN for name in names)
     return Gate(open_voice() if dear or tell_speech else None)
 

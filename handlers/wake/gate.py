@@ -1,6 +1,7 @@
 """A gate before a wake model: silence and steady noise stay outside, and no word is lost.
 
 Two looks at each frame of 32 ms: is it louder than the room (microseconds), and if so, is it speech (Silero, 0.1 ms)?
+While somebody talks, every second frame is spared the latter.
 What came just before is kept and let in first, so the model hears a word from before its beginning.
 """
 
@@ -28,6 +29,10 @@ _MEMORY_SECONDS = 1.5
 
 _HANGOVER_FRAMES = round(1.2 * _FRAMES_PER_SECOND)
 """The gate stays open for so long after speech: a wake word is noticed up to 0.7 s after its end."""
+
+_REST_FRAMES = round(0.5 * _FRAMES_PER_SECOND)
+"""After speech Silero rests, then looks back: half the work while somebody talks. What it has not seen by then is
+_REST_FRAMES - _LOOK_BACK_FRAMES, 0.26 s, so the gate stays open for 0.9 s after speech at least."""
 
 _LIVELY_FRAMES = round(0.3 * _FRAMES_PER_SECOND)
 """After a loud frame the next ones are looked at, too: the closed lips in "okay" last 0.1 s."""
@@ -119,6 +124,9 @@ class Gate:
         if not was_lively:
             self._voice.reset()
             self._speechless_frames = 0
+        if self._open_frames > _HANGOVER_FRAMES - _REST_FRAMES:
+            self._recent.append(frame)
+            return False
         frames = [*self._recent, frame]
         self._recent.clear()
         speech = max([self._voice.probability(each) for each in frames]) >= _SPEECH

@@ -64,7 +64,7 @@ class Detector(Protocol):
         """Take the next audio, of any length."""
 
     def reset(self) -> None:
-        """Forget all audio, for a new stream. Some 10 ms."""
+        """Forget all audio, for a new stream. Some 5 ms with microWakeWord, 100 ms with openWakeWord."""
 
 
 class WakeEngine(Protocol):

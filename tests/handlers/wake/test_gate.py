@@ -11,7 +11,7 @@ import pytest
 
 from handlers.audio import BYTES_PER_SECOND, from_float, seconds, to_float
 from handlers.wake.engines import WakeEngines, open_engines
-from handlers.wake.gate import Gate, Voice, open_voice
+from handlers.wake.gate import FRAME_SAMPLES, Gate, Voice, open_voice
 from handlers.wake.stage import Detection
 from tests.support.speech import Speaker, silence
 
@@ -105,6 +105,31 @@ def test_silero_keeps_out_what_is_loud_but_no_speech(voice: Voice) -> None:
     knocking = from_float((to_float(fan(6, 0.3)) * (times % 1.0 < 0.05)).astype(np.float32))
     assert len(admitted(Gate(None), knocking)) > 0
     assert admitted(Gate(voice), knocking) == b""
+
+
+class Counted:
+    """Silero, and how often it was asked."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+        self.frames = 0
+
+    def probability(self, frame: bytes) -> float:
+        self.frames += 1
+        return self._voice.probability(frame)
+
+    def reset(self) -> None:
+        self._voice.reset()
+
+
+def test_silero_rests_while_somebody_talks_and_the_end_is_noticed_all_the_same(voice: Voice, speaker: Speaker) -> None:
+    talk = speaker.say("The quick brown fox jumps over the lazy dog, and the dog does not even look up.")
+    for cut in range(BYTES_PER_SECOND * 3 // 2, len(talk) - BYTES_PER_SECOND // 2, BYTES_PER_SECOND // 10):
+        counted = Counted(voice)
+        gate = Gate(counted)
+        assert admitted(gate, talk[:cut]) == talk[:cut]
+        assert counted.frames < 0.7 * cut / (2 * FRAME_SAMPLES)
+        assert 0.7 < seconds(admitted(gate, silence(3))) < 1.5
 
 
 @pytest.mark.parametrize("text", ["Alexa!", "Hey Jarvis!", "Okay Nabu.", "Hey my croft.", "Hey raspy!"])

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
+import psutil
 import pyopen_wakeword
 import pytest
 
 from handlers.audio import from_float, seconds
 from handlers.errors import RequestError
-from handlers.wake.openwakeword import OpenWakeWordEngine
+from handlers.wake import tflite
+from handlers.wake.openwakeword import OpenWakeWordEngine, OpenWakeWordScorer
+from handlers.wake.scoring import FRAME_BYTES
 from handlers.wake.stage import Detection, Detector, WakeSettings, choose_words, phrase_of
 from tests.support.speech import Speaker, silence
 
@@ -25,6 +36,11 @@ SPOKEN = {
     "hey_rhasspy": "Hey raspy!",
     "okay_nabu": "Okay naboo!",
 }
+
+
+has_xnnpack = tflite.has_xnnpack(pyopen_wakeword.OpenWakeWordFeatures.from_builtin().lib)
+
+needs_xnnpack = pytest.mark.skipif(not has_xnnpack, reason="this wheel's library has no fast kernels")
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +198,153 @@ def test_a_damaged_model_costs_only_itself(
     assert set(engine.words) == set(SPOKEN)
     assert [str(tmp_path / "mine.tflite") in record.getMessage() for record in caplog.records] == [True]
     assert listen(engine.detector({"alexa": 0.5}), silence(0.5) + speaker.say("Alexa!") + silence(1))
+
+
+class Bare:
+    """The package as it is, without us."""
+
+    def __init__(self) -> None:
+        self._features = pyopen_wakeword.OpenWakeWordFeatures.from_builtin()
+        self._models = {name: pyopen_wakeword.OpenWakeWord.from_model(MODELS / f"{name}.tflite") for name in SPOKEN}
+        self.score(bytes(FRAME_BYTES))  # as we do at the start
+
+    def score(self, frame: bytes) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for embeddings in self._features.process_streaming(frame):
+            for name, model in self._models.items():
+                scores[name] = max([scores.get(name, 0.0), *model.process_streaming(embeddings)])
+        return scores
+
+
+def all_scores(scorer: OpenWakeWordScorer | Bare, pcm: bytes) -> list[list[float]]:
+    whole = len(pcm) - len(pcm) % FRAME_BYTES
+    found = [scorer.score(pcm[start : start + FRAME_BYTES]) for start in range(0, whole, FRAME_BYTES)]
+    return [[scores[name] for name in SPOKEN] for scores in found]
+
+
+def every_score(engine: OpenWakeWordEngine) -> OpenWakeWordScorer:
+    return engine.scorer({name: name for name in SPOKEN})
+
+
+@pytest.fixture(scope="module")
+def all_said(speaker: Speaker) -> bytes:
+    other = speaker.say("What is the weather like tomorrow in Berlin?")
+    return b"".join(silence(0.5) + speaker.say(text) for text in SPOKEN.values()) + other + silence(1)
+
+
+@pytest.fixture(scope="module")
+def bare_scores(all_said: bytes) -> list[list[float]]:
+    """What the package itself says of it, every 80 ms for every word."""
+    return all_scores(Bare(), all_said)
+
+
+def test_the_fast_kernels_find_the_scores_of_the_package(
+    engine: OpenWakeWordEngine, all_said: bytes, bare_scores: list[list[float]]
+) -> None:
+    assert np.max(bare_scores, axis=0).min() > 0.5  # each word is heard
+    assert np.abs(np.subtract(all_scores(every_score(engine), all_said), bare_scores)).max() < 1e-3
+
+
+def test_after_a_reset_the_scores_are_those_of_a_new_one(
+    engine: OpenWakeWordEngine, all_said: bytes, bare_scores: list[list[float]]
+) -> None:
+    scorer = every_score(engine)
+    all_scores(scorer, all_said[: len(all_said) // 3])
+    scorer.reset()
+    assert np.abs(np.subtract(all_scores(scorer, all_said), bare_scores)).max() < 1e-3
+
+
+@needs_xnnpack
+def test_the_fast_kernels_are_fast_and_need_no_threads_of_their_own(
+    engine: OpenWakeWordEngine, all_said: bytes
+) -> None:
+    def cost(scorer: OpenWakeWordScorer | Bare) -> float:
+        began = time.process_time()
+        all_scores(scorer, all_said)
+        return time.process_time() - began
+
+    ours, theirs = every_score(engine), Bare()
+    threads = psutil.Process().num_threads()
+    assert min(cost(ours) for _ in range(3)) < 0.5 * min(cost(theirs) for _ in range(3))
+    another = every_score(engine)
+    all_scores(another, all_said)
+    assert psutil.Process().num_threads() <= threads
+
+
+def test_streams_in_several_threads_at_once(
+    engine: OpenWakeWordEngine, all_said: bytes, bare_scores: list[list[float]]
+) -> None:
+    together = threading.Barrier(4)
+
+    def listen_twice() -> list[list[list[float]]]:
+        together.wait(60)
+        return [all_scores(every_score(engine), all_said) for _ in range(2)]  # the first ends while others listen
+
+    with ThreadPoolExecutor(4) as threads:
+        heard = [future.result() for future in [threads.submit(listen_twice) for _ in range(4)]]
+    assert np.abs(np.subtract(heard, bare_scores)).max() < 1e-3
+
+
+def test_detectors_that_are_dropped_leave_no_memory(engine: OpenWakeWordEngine) -> None:
+    def drop(count: int) -> int:
+        for _ in range(count):
+            detector = engine.detector({"alexa": 0.5})
+            del detector
+        gc.collect()
+        return int(psutil.Process().memory_info().rss)
+
+    before = drop(20)
+    assert drop(200) - before < 20 * 2**20
+
+
+def test_a_circle_of_references_does_no_harm(engine: OpenWakeWordEngine, all_said: bytes) -> None:
+    for _ in range(5):
+        scorer = every_score(engine)
+        scorer.itself = scorer  # type: ignore[attr-defined]  # the garbage collector takes it apart in its own order
+        del scorer
+        gc.collect()
+    assert all_scores(every_score(engine), all_said)
+
+
+def test_the_library_does_not_greet_and_stderr_is_as_before() -> None:
+    program = (
+        "import ctypes, sys; from handlers.wake.openwakeword import OpenWakeWordEngine;"
+        "detector = OpenWakeWordEngine().detector({'alexa': 0.5}); detector.process(bytes(2560 * 20));"
+        "ctypes.CDLL(None).perror(b'from C'); print('from Python', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == ["from C", "from Python"]
+
+
+@pytest.fixture(params=["a library without fast kernels", "other attributes"])
+def another_version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the package."""
+    if request.param == "other attributes":
+        monkeypatch.setattr(pyopen_wakeword.OpenWakeWord, "from_model", Renamed.opened)
+    else:
+        monkeypatch.setattr(tflite, "_XNNPACK", ("TfLiteXNNPackNoMore",))
+
+
+class Renamed(pyopen_wakeword.OpenWakeWord):
+    """Keeps its input under another name."""
+
+    @staticmethod
+    def opened(path: Path) -> Renamed:
+        usual = pyopen_wakeword.OpenWakeWordFeatures.from_builtin()
+        made = Renamed(path.stem, tflite_model=path, libtensorflowlite_c_path=usual.libtensorflowlite_c_path)
+        del made.input_tensor
+        return made
+
+    def process_streaming(self, embeddings: npt.NDArray[np.float32]) -> Iterator[float]:
+        self.input_tensor = self.lib.TfLiteInterpreterGetInputTensor(self.interpreter, 0)
+        try:
+            yield from super().process_streaming(embeddings)
+        finally:
+            del self.input_tensor
+
+
+@pytest.mark.usefixtures("another_version")
+def test_another_version_of_the_package_is_used_as_it_is(
+    engine: OpenWakeWordEngine, all_said: bytes, bare_scores: list[list[float]]
+) -> None:
+    assert np.abs(np.subtract(all_scores(every_score(engine), all_said), bare_scores)).max() < 1e-3
