@@ -24,15 +24,13 @@ from wyoming.wake import Detection
 
 from handlers.audio import BYTES_PER_SECOND, RATE, WIDTH
 from handlers.errors import DeadlineError, EngineError, MeadowlarkError
+from satellite.asking import Asking
 from satellite.happenings import Happenings, Kind
 from satellite.link import LinkLostError
 from satellite.sink import Sink
 from satellite.speech import Speech
 from satellite.station_line import Line
-from satellite.turn import ASKING_SECONDS, SILENT_SECONDS, TURN_SECONDS, TurnRequest, TurnResult, server_error
-
-_AHEAD_SECONDS = 10.0
-"""Audio that may wait for a slow connection, or for the end of the turn before. What does not fit is dropped."""
+from satellite.turn import SILENT_SECONDS, TURN_SECONDS, TurnRequest, TurnResult, server_error
 
 _CODES = {"stt-no-text-recognized": "no-speech", "duplicate_wake_up_detected": "other-satellite"}
 """Home Assistant's names of what is no failure, and ours."""
@@ -59,11 +57,7 @@ class StationTurn:
         self._happenings = happenings
         self._silent_seconds = silent_seconds
         self._turn_seconds = turn_seconds
-        self._audio: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by bytes, below; b'' is the end
-        self._waiting_bytes = 0
-        self._heard_seconds = 0.0
-        self._heard_enough = False
-        self._said_enough = False
+        self._asking = Asking(self._happenings)
         self._asked = 0.0
         self._patience: asyncio.Timeout | None = None
         self._decided = asyncio.Event()  # there is an answer, it is known that there is none, or why
@@ -75,29 +69,15 @@ class StationTurn:
     @property
     def has_heard_enough(self) -> bool:
         """No more audio is taken, by Home Assistant or for being too long."""
-        return self._heard_enough or self._said_enough
+        return self._asking.is_over
 
     def hear(self, piece: bytes) -> None:
         """Take the next internal audio. Never waits; once enough was heard it is dropped."""
-        if self.has_heard_enough or not piece:
-            return
-        self._heard_seconds += len(piece) / BYTES_PER_SECOND
-        if self._heard_seconds > ASKING_SECONDS:
-            self.end_of_audio()
-            return
-        if self._waiting_bytes + len(piece) > _AHEAD_SECONDS * BYTES_PER_SECOND:
-            return
-        self._waiting_bytes += len(piece)
-        self._audio.put_nowait(piece)
+        self._asking.hear(piece)
 
     def end_of_audio(self) -> None:
         """There is no more audio to hear."""
-        if self._said_enough:
-            return
-        self._said_enough = True
-        self._audio.put_nowait(b"")
-        if not self._heard_enough:
-            self._happenings.tell(Kind.HEARD)
+        self._asking.end()
 
     async def run(self) -> TurnResult:
         """Have the turn. What goes wrong is in the result; cancelling ends it here and in Home Assistant."""
@@ -116,16 +96,16 @@ class StationTurn:
         except MeadowlarkError as error:
             result.error = error
         finally:
-            self._heard_enough = True
+            self._asking.close()
         return result
 
     def take(self, event: Event) -> None:
         """What Home Assistant says of this turn, but for audio. Never waits."""
         self._go_on()
         if VoiceStopped.is_type(event.type):
-            self._is_enough()
+            self._asking.enough()
         elif Transcript.is_type(event.type):
-            self._is_enough()
+            self._asking.enough()
             self._understood = True
             self._arrived("transcript")
             self.result.transcript = _text(event)
@@ -143,7 +123,7 @@ class StationTurn:
         """The answer begins to arrive; None: there is none. False where it has had one, and this is something else."""
         if self._speech is not None:
             return False
-        self._is_enough()
+        self._asking.enough()
         self._speech = speech
         self._decided.set()
         return True
@@ -211,25 +191,13 @@ class StationTurn:
             await line.tell(Played().event())
 
     async def _send_audio(self, line: Line) -> None:
-        while piece := await self._audio.get():
-            self._waiting_bytes -= len(piece)
-            if self._heard_enough:
-                break
+        async for piece in self._asking.pieces():
             await line.send(AudioChunk(rate=RATE, width=WIDTH, channels=1, audio=piece).event())
             self.result.arrivals["sent"] = self._since_asked()
             self.result.sent_seconds += len(piece) / BYTES_PER_SECOND
-        if not self._heard_enough:
+        if self._asking.is_wanted:
             await line.send(AudioStop().event())
         await line.tell(StreamingStopped().event())
-
-    def _is_enough(self) -> None:
-        """Home Assistant wants no more audio."""
-        if self._heard_enough:
-            return
-        if not self._said_enough:
-            self._happenings.tell(Kind.HEARD)
-        self._heard_enough = True
-        self._audio.put_nowait(b"")
 
     def _fail(self, error: EngineError) -> None:
         self._failure = error

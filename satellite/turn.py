@@ -20,6 +20,7 @@ from wyoming.vad import VoiceStopped
 from handlers.audio import BYTES_PER_SECOND, RATE, SPEECH, WIDTH, AudioFormat
 from handlers.errors import AudioError, DeadlineError, EngineError, MeadowlarkError, ProtocolError
 from handlers.wire.client import WyomingClient
+from satellite.asking import Asking
 from satellite.happenings import Happenings, Kind
 from satellite.link import Link, LinkLostError
 from satellite.sink import Sink
@@ -34,15 +35,8 @@ TURN_SECONDS = 600.0
 """No answer is longer; a server that trickles for ever is stuck. A `ping` says that it works on something that takes
 longer: then the time begins anew."""
 
-ASKING_SECONDS = 35.0
-"""Of audio that a turn sends: the server hears no more than 15 s of speech and some of silence. Behind that the
-satellite listens for its wake word again, whatever the server says."""
-
 _TELL_SECONDS = 0.2
 """For the word of what was played; an interruption does not wait for a slow network."""
-
-_AHEAD_SECONDS = 10.0
-"""Audio that may wait for a slow connection. What does not fit is dropped: nobody answers to late audio."""
 
 _ANSWER_CHARACTERS = 100_000
 """Far beyond any answer that somebody listens to."""
@@ -109,11 +103,7 @@ class Turn:
         self._sink = sink
         self.request = request
         self._volume = volume
-        self._audio: asyncio.Queue[bytes] = asyncio.Queue()  # bounded by bytes, below; b'' is the end
-        self._waiting_bytes = 0
-        self._heard_enough = False
-        self._said_enough = False
-        self._heard_seconds = 0.0
+        self._asking = Asking(self._happenings)
         self._format: AudioFormat | None = None
         self._asked = 0.0
         self.result = TurnResult(conversation_id=request.conversation_id)
@@ -122,29 +112,15 @@ class Turn:
     @property
     def has_heard_enough(self) -> bool:
         """No more audio is taken, by the server or for being too long."""
-        return self._heard_enough or self._said_enough
+        return self._asking.is_over
 
     def hear(self, piece: bytes) -> None:
-        """Take the next audio. Never waits; once the server has heard enough it is dropped."""
-        if self.has_heard_enough or not piece:
-            return
-        self._heard_seconds += len(piece) / BYTES_PER_SECOND
-        if self._heard_seconds > ASKING_SECONDS:
-            self.end_of_audio()
-            return
-        if self._waiting_bytes + len(piece) > _AHEAD_SECONDS * BYTES_PER_SECOND:
-            return
-        self._waiting_bytes += len(piece)
-        self._audio.put_nowait(piece)
+        """Take the next internal audio. Never waits; once enough was heard it is dropped."""
+        self._asking.hear(piece)
 
     def end_of_audio(self) -> None:
         """There is no more audio to hear."""
-        if self._said_enough:
-            return
-        self._said_enough = True
-        self._audio.put_nowait(b"")
-        if not self._heard_enough:
-            self._happenings.tell(Kind.HEARD)
+        self._asking.end()
 
     async def run(self) -> TurnResult:
         """Have the turn. What goes wrong is in the result; cancelling ends it here and on the server."""
@@ -163,7 +139,7 @@ class Turn:
         except MeadowlarkError as error:
             result.error = error
         finally:
-            self._heard_enough = True
+            self._asking.close()
             if not finished:
                 await self._sink.abort()
         return result
@@ -172,7 +148,6 @@ class Turn:
         await client.send(self._run_pipeline())
         self._asked = asyncio.get_running_loop().time()
         sending = asyncio.create_task(self._send_audio(client))
-        too_long = asyncio.get_running_loop().call_later(ASKING_SECONDS, self.end_of_audio)  # also of a dead microphone
         try:
             while (event := await client.receive(self._silent_seconds)) is not None:
                 if Ping.is_type(event.type):
@@ -190,7 +165,6 @@ class Turn:
             await tell(client, Event("played", {"seconds": round(self._sink.played, 3)}))
             raise
         finally:
-            too_long.cancel()
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)  # what made it fail, `receive` has met too
 
@@ -210,23 +184,20 @@ class Turn:
 
     async def _send_audio(self, client: WyomingClient) -> None:
         await client.send(AudioStart(rate=SPEECH.rate, width=SPEECH.width, channels=SPEECH.channels).event())
-        while piece := await self._audio.get():
-            self._waiting_bytes -= len(piece)
-            if self._heard_enough:
-                return
+        async for piece in self._asking.pieces():
             await client.send(AudioChunk(rate=RATE, width=WIDTH, channels=1, audio=piece).event())
             self.result.arrivals["sent"] = self._since_asked()
             self.result.sent_seconds += len(piece) / BYTES_PER_SECOND
-        if not self._heard_enough:
+        if self._asking.is_wanted:
             await client.send(AudioStop().event())
 
     async def _take(self, event: Event) -> bool:
         """Take one event of the server; True after the last one."""
         result = self.result
         if VoiceStopped.is_type(event.type):
-            self._has_heard()
+            self._asking.enough()
         elif Transcript.is_type(event.type):
-            self._has_heard()
+            self._asking.enough()
             self._arrived("transcript")
             result.transcript = _text(event)
             self._happenings.tell(Kind.TRANSCRIPT, text=result.transcript)
@@ -252,12 +223,6 @@ class Turn:
         else:
             await self._play(event)
         return False
-
-    def _has_heard(self) -> None:
-        """The server wants no more audio."""
-        if not self.has_heard_enough:
-            self._happenings.tell(Kind.HEARD)
-        self._heard_enough = True
 
     async def _play(self, event: Event) -> None:
         if AudioStart.is_type(event.type):

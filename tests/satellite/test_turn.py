@@ -14,9 +14,10 @@ from wyoming.vad import VoiceStopped
 
 from handlers.audio import read_wav
 from handlers.errors import DeadlineError, MeadowlarkError, ProtocolError
+from satellite.asking import ASKING_SECONDS
 from satellite.link import Link, LinkLostError
 from satellite.sink import NoSink, Sink, WavSink
-from satellite.turn import ASKING_SECONDS, Turn, TurnRequest, TurnResult
+from satellite.turn import Turn, TurnRequest, TurnResult
 from tests.satellite.peer import ANSWER, ANSWER_AUDIO, TIMELINE, Peer, PeerConnection, Script, well_behaved
 from tests.support.speech import silence
 
