@@ -8,9 +8,8 @@ What rings comes again and again, with a pause between; a turn or a `stop` in th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -26,6 +25,7 @@ from handlers.wire.client import WyomingClient
 from satellite.backoff import Backoff
 from satellite.happenings import Happenings, Kind
 from satellite.link import Link, LinkLostError
+from satellite.mouth import Mouth
 from satellite.sink import Sink
 from satellite.timers import timer_happening
 from satellite.turn import read_format, server_error, tell
@@ -95,10 +95,7 @@ class NoticeLine:
         self._name = name
         self._wait_seconds = wait_seconds
         self._happenings = happenings or Happenings()
-        self._mouth = asyncio.Lock()  # held by whoever uses the sink
-        self._turns = 0  # that go on or wait for the mouth
-        self._quiet = asyncio.Event()  # there are none
-        self._quiet.set()
+        self._mouth = Mouth()
         self._coming: _Notice | None = None
         self._waiting: _Notice | None = None  # its task has not yet asked for the mouth
         self._current: _Notice | None = None  # waits for the mouth, or sounds
@@ -148,22 +145,15 @@ class NoticeLine:
                 missing = True
                 await asyncio.sleep(_REPLACED_SECONDS if replaced else pauses.next())
 
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """The length of a turn: what sounds is stopped, and what comes or waits goes on waiting."""
-        self._turns += 1
-        self._quiet.clear()
-        try:
-            self._stop_ringing()
-            if self._sounding is not None and self._playing is not None and not self._sounding.stopped:
-                self._sounding.stopped = True
-                self._playing.cancel()
-            async with self._mouth:
-                yield
-        finally:
-            self._turns -= 1
-            if not self._turns:
-                self._quiet.set()
+        return self._mouth.turn(self._silence)
+
+    def _silence(self) -> None:
+        self._stop_ringing()
+        if self._sounding is not None and self._playing is not None and not self._sounding.stopped:
+            self._sounding.stopped = True
+            self._playing.cancel()
 
     async def _listen(self) -> None:
         async with self._link.open() as client:
@@ -244,10 +234,10 @@ class NoticeLine:
         """Seconds that were heard of it, None for all of it."""
         deadline = asyncio.get_running_loop().time() + self._wait_seconds
         while True:
-            waited = not self._quiet.is_set()
+            waited = self._mouth.is_wanted
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._take_mouth()
+                    await self._mouth.take()
             except TimeoutError:
                 return 0.0
             try:
@@ -257,15 +247,6 @@ class NoticeLine:
             if not notice.stopped or notice.silenced or played != 0.0:
                 return played
             notice.stopped = False  # nobody can have meant it, as it was not heard yet
-
-    async def _take_mouth(self) -> None:
-        """Acquire the mouth when no turn wants it. A lock alone would serve who waited longer."""
-        while True:
-            await self._quiet.wait()
-            await self._mouth.acquire()
-            if not self._turns:
-                return
-            self._mouth.release()
 
     async def _try(self, notice: _Notice, waited: bool) -> float | None:
         """Seconds that were heard of it until a turn began, 0.0 when it cannot be played; None for all of it."""

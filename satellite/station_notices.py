@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from handlers.audio import RATE, SPEECH, from_float
 from handlers.errors import AudioError, DeadlineError
 from satellite.happenings import Happenings, Kind
+from satellite.mouth import Mouth
 from satellite.sink import Sink
 from satellite.speech import Speech
 
@@ -65,10 +67,7 @@ class StationNotices:
         self._happenings = happenings
         self._ring_seconds = ring_seconds
         self._wait_seconds = wait_seconds
-        self._mouth = asyncio.Lock()  # held by whoever uses the sink
-        self._turns = 0  # that go on or wait for the mouth
-        self._quiet = asyncio.Event()  # there are none
-        self._quiet.set()
+        self._mouth = Mouth()
         self._wanted = asyncio.Event()  # something waits to sound
         self._announcements: deque[_Announcement] = deque()
         self._announced = asyncio.Event()  # since it began to ring
@@ -107,25 +106,15 @@ class StationNotices:
         """It need not ring any more."""
         self._ringing.discard(timer)
 
-    @contextlib.asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    def turn(self) -> AbstractAsyncContextManager[None]:
         """The length of a turn: what sounds is stopped, what comes or waits goes on waiting."""
-        self._turns += 1
-        self._quiet.clear()
-        self._hush()
-        try:
-            async with self._mouth:
-                yield
-        finally:
-            self._turns -= 1
-            if not self._turns:
-                self._quiet.set()
+        return self._mouth.turn(self._hush)
 
     async def run(self) -> None:
         """Play what comes, for as long as it is not cancelled."""
         while True:
             await self._wanted.wait()
-            await self._take_mouth()
+            await self._mouth.take()
             announcement = self._next()
             if announcement is None and not self._ringing:
                 self._wanted.clear()
@@ -141,15 +130,6 @@ class StationNotices:
                 self._mouth.release()
             if announcement is not None:
                 await announcement.played()
-
-    async def _take_mouth(self) -> None:
-        """Acquire the mouth when no turn wants it. A lock alone would serve who waited longer."""
-        while True:
-            await self._quiet.wait()
-            await self._mouth.acquire()
-            if not self._turns:
-                return
-            self._mouth.release()
 
     def _next(self) -> _Announcement | None:
         now = asyncio.get_running_loop().time()
