@@ -31,6 +31,8 @@ class Urgency(IntEnum):
     """Somebody waits for an answer."""
     GUESS = 2
     """Perhaps of use."""
+    RECORDING = 3
+    """Of a file: whoever sent it expects to wait."""
 
 
 class Ticket:

@@ -35,6 +35,7 @@ from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.settings import ServerSettings, join_address
 from server.tokens import Tokens
+from server.voice_stream import Voices
 from server.wyoming import WyomingServer
 
 _LOGGER = logging.getLogger(__name__)
@@ -92,11 +93,15 @@ class App:
         self._owned.push_async_callback(self._http.close)
         engines = await load_engines(settings)
         self._owned.push_async_callback(engines.close)
-        self._wyoming = self._make_wyoming(engines)
+        pipeline = Pipeline(engines.stages, self._on_timeline)
+        self._wyoming = self._make_wyoming(engines, pipeline)
         await self._wyoming.start()
         self._owned.push_async_callback(self._wyoming.close)
         houses = self._make_houses(engines)
         self._owned.push_async_callback(houses.close)
+        voices = Voices(pipeline)
+        self._owned.push_async_callback(voices.close)
+        self._status.voices = voices
         self._status.houses = houses
         self._status.engines = engines
         self._status.ready = self._round_trip
@@ -112,12 +117,12 @@ class App:
             tokens = Tokens(self._settings.data_dir, data_folder.http_token(self._settings.data_dir))
             _LOGGER.info("HTTP asks for the token in %s", self._settings.data_dir / "http-token")
         hosts, port = self._settings.http_bind()
-        return HttpServer(hosts, port, self._status, self._metrics, tokens)
+        self._status.on_timeline = self._on_timeline
+        return HttpServer(hosts, port, self._status, self._metrics, tokens, self._settings)
 
-    def _make_wyoming(self, engines: Engines) -> WyomingServer:
+    def _make_wyoming(self, engines: Engines, pipeline: Pipeline) -> WyomingServer:
         settings = self._settings
         info = info_event(engines)
-        pipeline = Pipeline(engines.stages, self._on_timeline)
 
         def services(connection: Connection) -> Sequence[Service]:
             return [

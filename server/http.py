@@ -10,16 +10,25 @@ from aiohttp import web
 
 from handlers import __version__
 from handlers.errors import SettingsError
-from handlers.timeline import Timeline
+from handlers.timeline import Timeline, ignore
 from server.access import access_of, ask_for_token
 from server.announce_api import AnnounceApi
+from server.conversation_api import ConversationApi
 from server.engines import Engines
 from server.house_api import Houses, house_route
 from server.house_protocol import PROTOCOL
 from server.json_api import answer_in_json
 from server.memory_api import MemoryApi
 from server.metrics import Metrics
+from server.openai_api import OpenAiApi
+from server.openai_errors import openai_shape
+from server.openapi import OpenApi
+from server.settings import ServerSettings
+from server.speech import Speech
+from server.talk import Talk
 from server.tokens import Tokens
+from server.voice_api import VoiceApi
+from server.voice_stream import Voices, voice_route
 
 _RECENT_TURNS = 20
 """Timelines that the status shows."""
@@ -44,7 +53,10 @@ class Status:
         self.wyoming_port: Callable[[], int] = int
         self.engines: Engines | None = None
         self.houses: Houses | None = None
+        self.voices: Voices | None = None
         self.connections: Callable[[], int] = int
+        self.on_timeline: Callable[[Timeline], None] = ignore
+        """Told of every turn that HTTP's clients had."""
         self.ready: Callable[[], Awaitable[str]] | None = None
         """A real round trip through the server; answers with what is wrong, or ''."""
 
@@ -65,6 +77,7 @@ class Status:
             "engines": _engines(self.engines) if self.engines else None,
             "satellites": list(self.engines.household.notices.connected) if self.engines else [],
             "houses": self.houses.as_list() if self.houses else [],
+            "voice_sessions": self.voices.as_list() if self.voices else [],
             "turns": list(self._turns),
         }
 
@@ -72,12 +85,24 @@ class Status:
 class HttpServer:
     """Serves HTTP on some addresses until closed. With `tokens`, all but the health routes ask for one."""
 
-    def __init__(self, hosts: list[str], port: int, status: Status, metrics: Metrics, tokens: Tokens | None) -> None:
+    def __init__(
+        self,
+        hosts: list[str],
+        port: int,
+        status: Status,
+        metrics: Metrics,
+        tokens: Tokens | None,
+        settings: ServerSettings | None = None,
+    ) -> None:
         self._hosts = hosts
         self._port = port
         self._status = status
         self._metrics = metrics
-        app = web.Application(middlewares=[*([ask_for_token(tokens)] if tokens is not None else []), answer_in_json])
+        settings = settings or ServerSettings()
+        self._speech = Speech(lambda: status.engines, settings)
+        talk = Talk(lambda: status.engines, settings.http, lambda timeline: status.on_timeline(timeline))
+        ask = [ask_for_token(tokens)] if tokens is not None else []
+        app = web.Application(middlewares=[openai_shape, *ask, answer_in_json])
         app.add_routes(
             [
                 web.get("/", self._page),
@@ -86,8 +111,13 @@ class HttpServer:
                 web.get("/metrics", self._exposition),
                 web.get("/api/v1/voice/status", self._voice_status),
                 *MemoryApi(lambda: status.engines.agent.memories if status.engines else None).routes(),
+                *VoiceApi(self._speech).routes(),
+                *ConversationApi(talk).routes(),
+                *OpenAiApi(self._speech, talk).routes(),
+                *OpenApi().routes(),
                 AnnounceApi(lambda: status.engines.household if status.engines else None).route(),
                 house_route(lambda: status.houses),
+                voice_route(lambda: status.voices),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
@@ -116,6 +146,7 @@ class HttpServer:
     async def close(self) -> None:
         """Stop listening and end all requests."""
         await self._runner.cleanup()
+        await self._speech.close()
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "alive", "version": __version__})

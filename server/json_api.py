@@ -2,27 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
+from collections.abc import Coroutine, Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from aiohttp import web
+from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.config import JsonDict
 
-from handlers.errors import RequestError
+from handlers.errors import BusyError, MeadowlarkError, RequestError
+from server.access import access_of
+
+_STATUS = {
+    "busy": 429,
+    "loading": 503,
+    "wrong-type": 415,
+    "unsupported-audio": 415,
+    "audio-too-long": 413,
+    "text-too-long": 413,
+    "too-large": 413,
+    "timeout": 408,
+    "bad-audio": 422,
+    "no-text": 422,
+    "unknown-language": 422,
+    "unknown-speaker": 422,
+    "unknown-voice": 422,
+}
+"""Of what a client did wrong, by its code; else 400."""
+
+_RETRY_SECONDS = 5
+"""After which a client may try again where everybody is busy: what runs has made room by then, or most of it."""
+
+_GONE_SECONDS = 0.5
+"""Between two looks at whether a client is still there: so long is worked in vain at most."""
+
+_TOO_LARGE = "The body is too large: a memory is one sentence, and a file of them goes to …/import"
+
+_GONE = 499
+"""What nginx calls it; nobody is there to read it."""
 
 JSON = frozenset({"application/json"})
 """What the page of a stranger cannot send without asking first, unlike text or a form."""
 
+SOME_WORDS: JsonDict = {"pattern": r"\S", "examples": ["Good morning."]}
+"""What the schema of a text says that must not be empty; which is told apart from what is no text at all."""
+
 T = TypeVar("T", bound=BaseModel)
+R = TypeVar("R")
 
 
 class Body(BaseModel):
     """What a client sends; a key that is not known is a mistake."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class GoneError(ConnectionResetError):
+    """The client went, does not take its answer, or has to be told by a broken connection that it is not complete."""
 
 
 def is_text(value: str) -> str:
@@ -34,9 +74,10 @@ def is_text(value: str) -> str:
 
 @web.middleware
 async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """For all of /api: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get nothing.
-    It stands behind the check of the token: whoever has none is told that first, whatever name they know us by."""
-    if not request.path.startswith("/api/"):
+    """For all of /api and /v1: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get
+    nothing. It stands behind the check of the token: whoever has none is told that first, whatever name they know us
+    by."""
+    if not request.path.startswith(("/api/", "/v1/")):
         return await handler(request)
     if not _is_own(request):
         return error_answer(403, "This page is not the server's own: open the page that the server itself serves")
@@ -48,22 +89,27 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         answer.headers["Allow"] = allowed
         return answer
     except web.HTTPRequestEntityTooLarge:
-        return error_answer(413, "The body is too large: a memory is one sentence, and a file of them goes to …/import")
+        return error_answer(413, _TOO_LARGE if request.path.startswith("/api/v1/memory") else "The body is too large")
     except web.HTTPNotFound:
         return error_answer(404, "There is nothing at this address")
+    except (GoneError, ClientConnectionResetError):
+        # Also for one that is there and does not take its answer, or whose answer broke off: it is to notice.
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=_GONE)
 
 
 def _is_own(request: web.Request) -> bool:
     """Whether a request may come from a page of ours, or from a program. A browser says where its page came from, and
-    cannot send 'X-Forwarded-Host' for a stranger; without a token it must also have asked for a name that no stranger
-    can point at this machine (DNS rebinding)."""
+    cannot send 'X-Forwarded-Host' for a stranger; without a token that was asked for it must also have asked for a name
+    that no stranger can point at this machine (DNS rebinding)."""
     origin = request.headers.get("Origin")
     try:
         if origin is not None:
             ours = {request.host.lower(), request.headers.get("X-Forwarded-Host", "").lower()}
             if not (netloc := urlsplit(origin).netloc.lower()) or netloc not in ours:
                 return False
-        return "Authorization" in request.headers or _is_local_name(urlsplit(f"//{request.host}").hostname or "")
+        return bool(access_of(request).token) or _is_local_name(urlsplit(f"//{request.host}").hostname or "")
     except ValueError:  # neither is an address
         return False
 
@@ -93,6 +139,59 @@ def require_type(request: web.Request, types: frozenset[str]) -> None:
     if request.content_type not in types:
         wanted = "application/json" if types is JSON else "application/x-ndjson"
         raise RequestError("wrong-type", f"Send it with 'Content-Type: {wanted}'")
+
+
+class Places:
+    """So many requests of one kind at the same time; one more is told to come again."""
+
+    def __init__(self, most: int, what: str) -> None:
+        """`what` is being done, as in '8 texts are being spoken'."""
+        self._most = most
+        self._what = what
+        self._taken = 0
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """Hold a place for the length of the block; RequestError 'busy' where there is none."""
+        if self._taken >= self._most:
+            raise RequestError("busy", f"{self._most} {self._what}: try again in a few seconds")
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+async def while_here(request: web.Request, work: Coroutine[None, None, R]) -> R:
+    """Work for a client; when it goes, the work is cancelled, and this raises GoneError."""
+    working = asyncio.create_task(work)
+    try:
+        while not (await asyncio.wait({working}, timeout=_GONE_SECONDS))[0]:
+            if request.transport is None or request.transport.is_closing():
+                raise GoneError
+        return working.result()
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
+def status_of(error: MeadowlarkError) -> int:
+    """The status that a failed request is answered with."""
+    if isinstance(error, RequestError):
+        return _STATUS.get(error.code, 400)
+    return 429 if isinstance(error, BusyError) else 503
+
+
+def refusal(error: MeadowlarkError) -> web.Response:
+    """What a failed request is answered."""
+    return with_retry(error_answer(status_of(error), str(error)))
+
+
+def with_retry(answer: web.Response) -> web.Response:
+    """The answer, which says when to come again where that helps."""
+    if answer.status in (429, 503):
+        answer.headers["Retry-After"] = str(_RETRY_SECONDS)
+    return answer
 
 
 def error_answer(status: int, text: str) -> web.Response:

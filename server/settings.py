@@ -59,6 +59,21 @@ class HttpSettings(Section):
     address: Annotated[str, AfterValidator(_http_address)] = f"127.0.0.1:{HTTP_PORT}"
     """Where the page, the metrics and the API are; port 0 takes a free one."""
 
+    recording_minutes: float = Field(10.0, gt=0, le=240)
+    """Longest recording that is transcribed. Each minute of it takes 2 MB of memory, and about 6 s of one core."""
+
+    recording_mb: int = Field(50, ge=1, le=2000)
+    """Largest file with a recording; it is on disk while it is read."""
+
+    recordings: int = Field(4, ge=1, le=64)
+    """Recordings that are taken in or transcribed at the same time; the next is answered 429."""
+
+    texts: int = Field(8, ge=1, le=256)
+    """Texts that are spoken at the same time for clients of HTTP; the next is answered 429."""
+
+    questions: int = Field(16, ge=1, le=256)
+    """Questions that are answered at the same time for clients of HTTP; the next is answered 429."""
+
 
 class DiscoverySettings(Section):
     """Being found on the network."""

@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from handlers.asr.stage import Segment, Word
 from handlers.audio import RATE, seconds, to_float
 from handlers.errors import EngineError, MissingExtraError, ModelError
 
@@ -25,7 +26,8 @@ try:
     from ctranslate2 import StorageView, get_cuda_device_count
     from faster_whisper import WhisperModel
     from faster_whisper.tokenizer import Tokenizer
-    from faster_whisper.transcribe import Segment, get_suppressed_tokens
+    from faster_whisper.transcribe import Segment as WhisperSegment
+    from faster_whisper.transcribe import get_suppressed_tokens
 except ImportError:
     raise MissingExtraError("Speech to text", "server") from None
 
@@ -190,7 +192,27 @@ class Decoder:
             )
         return info.language, self._texts(segments, pcm)
 
-    def _texts(self, segments: Iterable[Segment], pcm: bytes) -> Iterator[str]:
+    def decode_segments(
+        self, pcm: bytes, language: str | None = None, prompt: Sequence[int] = ()
+    ) -> tuple[str, list[Segment]]:
+        """Language and segments of at most one full window, with the times of their words, in seconds from its start.
+
+        What no voice is heard in is left out: Whisper makes up sentences for noise. Raises EngineError.
+        """
+        with self._failures(pcm):
+            segments, info = self._whisper.transcribe(
+                to_float(pcm),
+                language=language,
+                beam_size=1,
+                temperature=0.0,
+                condition_on_previous_text=False,
+                hotwords=self._tokenizer(self.languages[0]).decode(list(prompt)) or None,
+                word_timestamps=True,
+                vad_filter=True,
+            )
+            return info.language, [_segment(segment) for segment in segments]
+
+    def _texts(self, segments: Iterable[WhisperSegment], pcm: bytes) -> Iterator[str]:
         with self._failures(pcm):
             for segment in segments:
                 yield segment.text.strip()
@@ -223,6 +245,24 @@ class Decoder:
     def _tokenizer(self, language: str) -> Tokenizer:
         multilingual = self._whisper.model.is_multilingual
         return Tokenizer(self._whisper.hf_tokenizer, multilingual, task="transcribe", language=language)
+
+
+def _segment(found: WhisperSegment) -> Segment:
+    """Its numbers are numpy's, which JSON does not know."""
+    words = [Word(_time(word.start), _time(word.end), word.word.strip()) for word in found.words or ()]
+    return Segment(
+        _time(found.start),
+        _time(found.end),
+        found.text.strip(),
+        words,
+        float(found.avg_logprob),
+        float(found.compression_ratio),
+        float(found.no_speech_prob),
+    )
+
+
+def _time(value: float) -> float:
+    return round(float(value), 2)
 
 
 def _budget(length: float, window: int, language: str) -> int:

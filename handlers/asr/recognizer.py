@@ -21,7 +21,7 @@ from handlers.timeline import Mark, Timeline
 
 _LOGGER = logging.getLogger(__name__)
 
-_STALL_SECONDS = 10.0
+STALL_SECONDS = 10.0
 """A microphone that sends nothing for so long has stopped without saying so."""
 
 _FILE_STALL_SECONDS = 1.5
@@ -86,11 +86,15 @@ class Recognizer:
         commands: Commands = NO_COMMANDS,
         wake_phrase: str = "",
         answering: bool = False,
+        whole: bool = False,
+        stall_seconds: float = STALL_SECONDS,
     ) -> Transcript:
         """Read internal audio until the utterance ends or the audio does.
 
-        Live audio ends at a silence as long as the guess and the sound ask for. From a file, which arrives faster than
-        speech, everything is taken. `wake_phrase` began the turn; what is left of it in the transcript is removed.
+        Live audio ends at a silence as long as the guess and the sound ask for, and when none has come for
+        `stall_seconds`. From a file, which arrives faster than speech, everything is taken, and so it is of a speaker
+        who says when they have finished (`whole`).
+        `wake_phrase` began the turn; what is left of it in the transcript is removed.
         `commands` knows which texts need no more words.
         `answering` says that the assistant has asked something: a lone name is then an answer, not a beginning.
         Raises RequestError for a file that is too long.
@@ -117,6 +121,8 @@ class Recognizer:
             hearing=hearing,
             timeline=timeline,
             settings=self._settings,
+            whole=whole,
+            stall_seconds=stall_seconds,
         )
         try:
             await utterance.listen(audio)
@@ -140,6 +146,9 @@ class _Utterance:
         hearing: Hearing,
         timeline: Timeline,
         settings: AsrSettings,
+        *,
+        whole: bool,
+        stall_seconds: float,
     ) -> None:
         self.listener = listener
         self.guess = guess
@@ -149,7 +158,8 @@ class _Utterance:
         self._longest_seconds = settings.longest_file_seconds
         self._full_patience_ms = settings.endpoint.patience_ms
         self._pace = _Pace()
-        self._stall = _STALL_SECONDS
+        self._whole = whole
+        self._stall = stall_seconds
         self._offered = False
         self._last_speech = time.monotonic()
 
@@ -219,10 +229,11 @@ class _Utterance:
         elif change is Change.RESUMED:
             await self._resume()
         elif change in _END_CHANGES:
-            if self._pace.live:
+            if self._pace.live and not self._whole:
                 return True
             self.listener.reopen()
-            self._stall = _FILE_STALL_SECONDS
+            if not self._whole:
+                self._stall = _FILE_STALL_SECONDS
         return False
 
     async def _resume(self) -> None:
@@ -243,7 +254,7 @@ class _Utterance:
             return False
         wait_ms = self._patience.wait_ms(self.guess.text, self.guess.complete, self.listener.speech_ms)
         self.listener.set_patience(wait_ms)
-        if self.listener.silence_ms >= wait_ms and self._pace.live:
+        if self.listener.silence_ms >= wait_ms and self._pace.live and not self._whole:
             self.listener.end_now()
             return True
         transcript = self.guess.transcript

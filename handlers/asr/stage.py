@@ -130,6 +130,45 @@ class Transcript:
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a recording, and when it is said."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    word: str
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A sentence or a part of one, and when it is said."""
+
+    start: float
+    """Seconds from the beginning of the recording."""
+    end: float
+    text: str
+    words: Sequence[Word]
+    score: float
+    """Mean log probability of a token; 0 is certainty."""
+    compression: float
+    """How much the text can be compressed; above 2.4 it repeats itself."""
+    no_speech: float
+    """Probability that nobody spoke."""
+
+
+@dataclass(frozen=True)
+class RecordingTranscript:
+    """What was said in a recording of any length."""
+
+    text: str
+    """Empty when nobody spoke."""
+    language: str
+    segments: Sequence[Segment]
+    seconds: float
+    """Length of the recording."""
+
+
+@dataclass(frozen=True)
 class Hints:
     """What a client knows about the words to expect."""
 
@@ -184,6 +223,12 @@ class Transcriber(Protocol):
 
         `ticket` is the run's place among others (FINAL when None); a guess raises BusyError when the processor is.
         """
+
+    async def transcribe_recording(
+        self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS
+    ) -> RecordingTranscript:
+        """Transcribe internal audio of any length, with times. `language` may also be 'auto'. Whoever speaks to the
+        assistant goes first, after every half minute of audio; cancelling takes effect there."""
 
     async def likelihood(self, pcm: bytes, phrase: str, language: str) -> float:
         """How well internal audio fits to `phrase` as the first that is said in it: a mean log probability, 0 at best.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 from handlers import language as languages
+from handlers.asr.cuts import windows
 from handlers.asr.decoder import FULL_WINDOW, Decoded, Decoder
 from handlers.asr.names import prompt_words
-from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, Transcript
-from handlers.audio import RATE, seconds
+from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, RecordingTranscript, Segment, Transcript, Word
+from handlers.audio import BYTES_PER_SECOND, RATE, seconds
 from handlers.cpu import Cpu, Ticket, Urgency
 from handlers.errors import ModelError, RequestError
 from handlers.workers import Workers, usable_cores
@@ -64,6 +67,7 @@ class WhisperTranscriber:
         self._prompt = lru_cache(_PROMPTS)(self._make_prompt)
         self._workers = Workers("whisper", workers, _WAITING_RUNS)
         self._threads = threads
+        self._recording = asyncio.Lock()  # one at a time: a turn finds a worker that no recording has
         self._warm_up(workers)
 
     async def transcribe(
@@ -75,6 +79,20 @@ class WhisperTranscriber:
         if seconds(pcm) > FULL_WINDOW:
             return await self._transcribe_long(pcm, chosen, hints, place)
         return await self._in_turn(place, lambda: self._run(pcm, chosen, hints))
+
+    async def transcribe_recording(
+        self, pcm: bytes, language: str | None = None, hints: Hints = NO_HINTS
+    ) -> RecordingTranscript:
+        """See `Transcriber`. The language is that of the first words where none is named."""
+        spoken, found = self._language(language), list[Segment]()
+        async with self._recording:
+            for start, end in windows(pcm):
+                decode = partial(self._decoder.decode_segments, pcm[start:end], spoken, self._prompt_of(hints))
+                heard, segments = await self._in_turn(Ticket(Urgency.RECORDING), decode)
+                found += [_later(segment, start / BYTES_PER_SECOND) for segment in segments]
+                spoken = spoken or (heard if segments else None)
+        text = " ".join(segment.text for segment in found)
+        return RecordingTranscript(text, spoken or self.languages[0], found, seconds(pcm))
 
     async def likelihood(self, pcm: bytes, phrase: str, language: str) -> float:
         """See `Transcriber`."""
@@ -142,6 +160,12 @@ class WhisperTranscriber:
         with ThreadPoolExecutor(workers) as pool:
             for window in (FULL_WINDOW, self._settings.window_seconds):
                 list(pool.map(self._decoder.decode, [pcm] * workers, [window] * workers, [self.languages[0]] * workers))
+
+
+def _later(segment: Segment, by: float) -> Segment:
+    """A segment of a window as one of the recording, where the window begins `by` seconds later."""
+    words = [Word(round(word.start + by, 2), round(word.end + by, 2), word.word) for word in segment.words]
+    return replace(segment, start=round(segment.start + by, 2), end=round(segment.end + by, 2), words=words)
 
 
 def threads_and_workers(settings: AsrSettings, cores: int) -> tuple[int, int]:

@@ -55,7 +55,7 @@ from handlers.pipeline.stage import (
     VoiceStarted,
     VoiceStopped,
 )
-from handlers.pipeline.turn import Pipeline
+from handlers.pipeline.turn import Pipeline, Stages
 from handlers.timeline import Outcome, Timeline
 from handlers.tts.handler import choose_voice
 from handlers.wake.stage import require_words
@@ -155,9 +155,7 @@ class PipelineHandler:
             played = float(seconds)
         else:
             raise RequestError("bad-event", "'seconds' of the event 'played' is not a number of seconds")
-        self._feedback.played = played
-        if self._feedback.remembered:
-            self._pipeline.stages.agent.conversations.report(self._conversation_id, played)
+        self._pipeline.played(self._conversation_id, self._feedback, played)
 
     async def _take_audio(self, event: Event) -> None:
         no_more = self._audio_stopped or self._start_stage not in (Stage.WAKE, Stage.ASR)
@@ -254,15 +252,11 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         raise RequestError(
             "bad-event", f"A pipeline cannot start with {start.name.lower()} and end with {end.name.lower()}"
         )
-    recognizer, settings = pipeline.stages.recognizer, pipeline.stages.agent.settings
+    settings = pipeline.stages.agent.settings
     context = fields.mapping(event, "context")
     caller = read_caller(context, settings.access)
     wake_word = (fields.optional_text(event, "wake_word_name") or "")[:_MAX_WAKE_WORD]
-    tag = fields.optional_text(event, "language")
-    if tag:
-        check_language(language.normalize(tag))
-        if start <= Stage.ASR:
-            tag = language.require(tag, recognizer.transcriber.languages, "The speech model")
+    tag = require_language(fields.optional_text(event, "language"), start, pipeline.stages)
     wake_words = fields.texts(event, "wake_word_names", limit=_MAX_WAKE_WORDS)
     require_words(wake_words, pipeline.stages.wake.words)
     voice = choose_voice(event, pipeline.stages.synthesizer)
@@ -272,12 +266,23 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         voice=voice if any(fields.mapping(event, "voice").values()) else None,
         wake_word=wake_word,
         wake_words=wake_words,
-        language=tag or None,
+        language=tag,
         heard=_heard(event),
         hints=read_hints(event),
         conversation_id=context_id(context, "conversation_id") or uuid4().hex,
         caller=caller,
     )
+
+
+def require_language(tag: str | None, start: Stage, stages: Stages) -> str | None:
+    """The language that a client asks for, for a turn that begins here. RequestError where nobody speaks it, or where
+    speech is to be recognised and the model does not know it."""
+    if not tag:
+        return None
+    check_language(language.normalize(tag))
+    if start <= Stage.ASR:
+        return language.require(tag, stages.recognizer.transcriber.languages, "The speech model")
+    return tag
 
 
 def _heard(event: Event) -> Heard | None:

@@ -43,6 +43,10 @@ class TurnRequest:
     hints: Hints = field(default=NO_HINTS)
     conversation_id: str = ""
     caller: Caller = ANYBODY
+    whole: bool = False
+    """The client says when the speaker has finished, as with push to talk: no silence does."""
+    stall_seconds: float | None = None
+    """How long no audio may come before it counts as its end; None is the recognizer's own."""
 
 
 @dataclass

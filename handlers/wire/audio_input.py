@@ -1,4 +1,4 @@
-"""Turns the audio events of a connection into a stream of internal audio."""
+"""A queue of internal audio, and what turns the audio events of a Wyoming connection into one."""
 
 from __future__ import annotations
 
@@ -23,21 +23,64 @@ _PIECE_BYTES = 16 * 1024
 AUDIO_EVENTS = frozenset({"audio-start", "audio-chunk", "audio-stop"})
 
 
-class AudioInput:
-    """A bounded queue between `audio-*` events and the one task that reads the audio.
+class AudioQueue:
+    """Internal audio on its way to the one task that reads it. Whoever fills it sees to its bound.
 
-    Iterating ends at `audio-stop`. After `close`, further audio is dropped: the turn has heard enough.
+    After `close`, what waits is still read and further audio is dropped: the turn has heard enough.
     """
 
     def __init__(self) -> None:
-        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()  # bounded by bytes, below
-        self._waiting_bytes = 0
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._room = asyncio.Event()
         self._room.set()
-        self._format: AudioFormat | None = None
-        self._converter: Converter | None = None
+        self.waiting_bytes = 0
         self.ended = False
         """No more audio will be taken."""
+
+    def put(self, pcm: bytes) -> None:
+        """Add audio, 16 kHz mono s16le."""
+        if self.ended or not pcm:
+            return
+        self.waiting_bytes += len(pcm)
+        self._chunks.put_nowait(pcm)
+        if self.waiting_bytes >= _AHEAD_BYTES:
+            self._room.clear()
+
+    def close(self) -> None:
+        """Take no more audio and let go of whoever waits for room."""
+        self.ended = True
+        self._room.set()
+        self._chunks.put_nowait(None)
+
+    async def room(self) -> None:
+        """Wait while the reader is some seconds behind."""
+        await self._room.wait()
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The audio, in pieces of any length. RequestError when the sender falls silent."""
+        while (chunk := await self._next()) is not None:
+            self.waiting_bytes -= len(chunk)
+            if self.waiting_bytes < _AHEAD_BYTES:
+                self._room.set()
+            yield chunk
+
+    async def _next(self) -> bytes | None:
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                return await self._chunks.get()
+        except TimeoutError:
+            self.close()
+            problem = f"No audio for {_SILENCE_SECONDS:g} seconds: the microphone has stopped"
+            raise RequestError("timeout", problem) from None
+
+
+class AudioInput(AudioQueue):
+    """The audio of `audio-*` events. It ends at `audio-stop`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._format: AudioFormat | None = None
+        self._converter: Converter | None = None
 
     async def feed(self, event: Event) -> None:
         """Take an `audio-start`, `audio-chunk` or `audio-stop`; waits while the reader is behind."""
@@ -53,31 +96,7 @@ class AudioInput:
         elif AudioStop.is_type(event.type):
             if self._converter is not None:
                 await self._put(self._converter.flush())
-            self.ended = True
-            self._chunks.put_nowait(None)
-
-    def close(self) -> None:
-        """Take no more audio and let go of a `feed` that waits."""
-        self.ended = True
-        self._room.set()
-        self._chunks.put_nowait(None)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """The audio, 16 kHz mono s16le, in pieces of any length. RequestError when the sender falls silent."""
-        while (chunk := await self._next()) is not None:
-            self._waiting_bytes -= len(chunk)
-            if self._waiting_bytes < _AHEAD_BYTES:
-                self._room.set()
-            yield chunk
-
-    async def _next(self) -> bytes | None:
-        try:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                return await self._chunks.get()
-        except TimeoutError:
             self.close()
-            problem = f"No audio for {_SILENCE_SECONDS:g} seconds: the microphone has stopped"
-            raise RequestError("timeout", problem) from None
 
     def _use(self, audio_format: AudioFormat) -> None:
         if audio_format == self._format:
@@ -89,14 +108,9 @@ class AudioInput:
         self._format = audio_format
 
     async def _put(self, pcm: bytes) -> None:
-        await self._room.wait()
+        await self.room()
         await asyncio.sleep(0)  # room or not, others have their turn
-        if self.ended or not pcm:
-            return
-        self._waiting_bytes += len(pcm)
-        self._chunks.put_nowait(pcm)
-        if self._waiting_bytes >= _AHEAD_BYTES:
-            self._room.clear()
+        self.put(pcm)
 
 
 def _event_format(event: Event, current: AudioFormat | None) -> AudioFormat:

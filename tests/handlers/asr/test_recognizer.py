@@ -256,6 +256,31 @@ async def test_a_recording_whose_end_is_not_told(watched: Watched, silero: Siler
     assert words(transcript.text) == words("What time is it?")
 
 
+async def test_a_speaker_who_says_when_they_have_finished_may_pause(
+    watched: Watched, silero: Silero, speaker: Speaker
+) -> None:
+    said = silence(1) + speaker.say("Turn on the light.") + silence(2) + speaker.say("What time is it?")
+    settings = AsrSettings(endpoint=EndpointSettings(nothing_ms=500))
+    async with asyncio.timeout(SOON):
+        transcript = await Recognizer(watched, silero, settings).recognize(
+            Microphone(said, forever=False), Heard(), Timeline("turn"), whole=True
+        )
+    assert words(transcript.text) == words("Turn on the light. What time is it?")
+
+
+async def test_a_microphone_that_stops_is_waited_for_as_long_as_was_said(
+    watched: Watched, silero: Silero, speaker: Speaker
+) -> None:
+    async with asyncio.timeout(SOON):
+        transcript = await Recognizer(watched, silero, SETTINGS).recognize(
+            chain(Microphone(speaker.say("What time is it?"), forever=False), hang()),
+            Heard(),
+            Timeline("turn"),
+            stall_seconds=0.05,
+        )
+    assert words(transcript.text) == words("What time is it?")
+
+
 async def test_a_pre_roll_that_comes_at_once_is_still_live(watched: Watched, silero: Silero, speaker: Speaker) -> None:
     said = silence(0.3) + speaker.say("Turn on the kitchen light.")
     roll = BYTES_PER_SECOND * 7 // 10
