@@ -34,6 +34,10 @@ class Access:
     user: str = ""
     """The person whose token it is."""
 
+    def conversation(self, chosen: str) -> str:
+        """Our name of a conversation. Clients choose theirs; with another token the same is another conversation."""
+        return f"{self.token}: {chosen}" if self.token else chosen
+
 
 OWNER = Access()
 """Whoever is on this machine could read the data folder as well."""

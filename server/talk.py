@@ -61,7 +61,7 @@ class Talk:
         caller = settings.access.caller(user=access.user, token=access.token, token_role=access.role)
         tag = normalize(language or settings.profile("", caller).language or settings.language)
         check_language(tag)
-        return Request(text, tag, _kept_apart(access, conversation_id), caller)
+        return Request(text, tag, access.conversation(conversation_id), caller)
 
     async def answer(
         self, request: Request, tell: Callable[[AnswerPart], Awaitable[None]], earlier: Sequence[Elsewhere] = ()
@@ -93,8 +93,3 @@ def said(part: AnswerPart) -> str:
     if isinstance(part, Filler):
         return part.text + " "
     return part if isinstance(part, str) else ""
-
-
-def _kept_apart(access: Access, conversation_id: str) -> str:
-    """Clients choose their ids; with different tokens the same id is not the same conversation."""
-    return f"{access.token}: {conversation_id}" if access.token else conversation_id

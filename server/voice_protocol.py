@@ -273,8 +273,11 @@ def encode(message: Message) -> str:
     return json.dumps(message.model_dump(exclude_none=True))
 
 
-def message_of(event: TurnEvent, turn: int) -> Message | None:
-    """A turn's event as this protocol has it; None for audio, which is a frame without a message."""
+def message_of(event: TurnEvent, turn: int, conversation_id: str) -> Message | None:
+    """A turn's event as this protocol has it; None for audio, which is a frame without a message.
+
+    `conversation_id` is the client's own name of the conversation.
+    """
     match event:
         case Detected(name, milliseconds):
             return Detection(turn=turn, name=name, timestamp=milliseconds)
@@ -292,13 +295,13 @@ def message_of(event: TurnEvent, turn: int) -> Message | None:
             return Plain(type="transcript_stop", turn=turn)
         case Transcribed(text, tag):
             return Transcript(turn=turn, text=text, language=tag)
-        case AnswerStarted(conversation_id):
+        case AnswerStarted():
             return HandledStart(turn=turn, conversation_id=conversation_id)
         case AnswerChunk(text):
             return Chunk(type="handled_chunk", turn=turn, text=text)
         case AnswerStopped():
             return Plain(type="handled_stop", turn=turn)
-        case Answered(text, conversation_id, volume, asks):
+        case Answered(text, _, volume, asks):
             return Handled(
                 turn=turn, text=text, conversation_id=conversation_id, listen=asks, volume=_volume_shape(volume)
             )

@@ -127,7 +127,8 @@ class VoiceSession:
         )
         self._language = require_language(start.language, Stage.HANDLE, stages)
         self._voice = stages.synthesizer.choose(start.voice) if start.voice else None
-        self._conversation_id = start.conversation_id or uuid4().hex
+        self._chosen_id = start.conversation_id or uuid4().hex
+        self._conversation_id = access.conversation(self._chosen_id)
         self._began = time.monotonic()
         self._turn: _Turn | None = None
         self._running: asyncio.Task[None] | None = None
@@ -291,7 +292,7 @@ class VoiceSession:
                 return
             if isinstance(event, VoiceStopped):
                 turn.audio.close()  # the rest of a microphone that stays open is dropped, not waited for
-            message = message_of(event, turn.number)
+            message = message_of(event, turn.number, self._chosen_id)
             if message is not None:
                 await self.outbox.send(encode(message))
 

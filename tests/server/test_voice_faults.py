@@ -304,6 +304,26 @@ async def test_the_session_of_another_token_is_as_unknown(guarded: Served) -> No
         assert (await client.ask("What time is it?"))["outcome"] == "completed"
 
 
+async def test_the_same_conversation_of_another_token_is_another_one(guarded: Served) -> None:
+    assert guarded.tokens is not None
+    anna, tom = guarded.tokens.add("anna", Role.USER), guarded.tokens.add("tom", Role.USER)
+    for answer in ("The code is 4711.", "I do not know.", "It was 4711."):
+        guarded.house.ollama.will_answer(answer)
+    talk = Conversation()
+    async with connected(guarded.url, talk, headers=bearer(anna), conversation_id="c") as client:
+        await client.ask(QUESTION)
+        await client.send("played")
+        await client.send("ping")
+        await client.until("pong")
+    async with connected(guarded.url, headers=bearer(tom), conversation_id="c") as client:
+        await client.ask(QUESTION)
+    async with connected(guarded.url, headers=bearer(anna), conversation_id="c") as client:
+        await client.ask(QUESTION)
+    known = ["4711" in str(chat["messages"]) for chat in guarded.house.ollama.chats]
+    assert known == [False, False, True]
+    assert talk.of("handled")[0]["conversation_id"] == "c"  # as the client calls it
+
+
 async def test_a_guest_takes_no_floor(guarded: Served) -> None:
     assert guarded.tokens is not None
     owner, guest = guarded.tokens.add("owner", Role.ADMIN), guarded.tokens.add("guest", Role.GUEST)
