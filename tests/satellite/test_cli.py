@@ -192,6 +192,13 @@ async def test_a_device_without_pyaudio_names_the_extra(wav: Wav, flag: str) -> 
     assert b"Traceback" not in errors
 
 
+async def test_a_command_that_is_none_names_the_nearest() -> None:
+    ended = await satellite("tlak")
+    assert ended.code == 2
+    assert "did you mean talk?" in ended.err
+    assert_one_sentence(ended)
+
+
 async def test_unknown_flags_are_refused() -> None:
     ended = await satellite("--listen", "tcp://0.0.0.0:10700")
     assert ended.code == 2
