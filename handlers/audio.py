@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import wave
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -66,6 +66,24 @@ def from_float(samples: npt.NDArray[np.float32]) -> bytes:
     """float32 samples in [-1, 1] as s16le, clipped."""
     pcm: bytes = np.clip(np.rint(samples * _FULL_SCALE), -32768, 32767).astype("<i2").tobytes()
     return pcm
+
+
+def tones(
+    melody: Sequence[tuple[float, float]], level: float, edge_seconds: float, rate: int = RATE
+) -> npt.NDArray[np.float32]:
+    """Hertz and seconds, one tone after another, as samples of one channel.
+
+    `level` is of full scale; each tone swells and fades over `edge_seconds`, else it clicks.
+    """
+    parts = []
+    edge = np.hanning(2 * int(edge_seconds * rate))
+    half = len(edge) // 2
+    for hertz, length in melody:
+        tone = level * np.sin(2 * np.pi * hertz * np.arange(int(length * rate)) / rate)
+        tone[:half] *= edge[:half]
+        tone[-half:] *= edge[half:]
+        parts.append(tone)
+    return np.concatenate(parts).astype(np.float32)
 
 
 class Converter:

@@ -55,6 +55,17 @@ async def call(work: Callable[[], T], within: float | None, undo: Callable[[T], 
         raise
 
 
+async def call_patiently(
+    work: Callable[[], T], slow_seconds: float, slow: Callable[[], None], undo: Callable[[T], None] | None = None
+) -> T:
+    """`call` without a deadline, since a second attempt would only hang behind the first; but `slow` hears of it."""
+    telling = asyncio.get_running_loop().call_later(slow_seconds, slow)
+    try:
+        return await call(work, None, undo)
+    finally:
+        telling.cancel()
+
+
 def _in_background(work: Callable[[], object]) -> None:
     threading.Thread(target=work, daemon=True).start()
 

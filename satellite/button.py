@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from handlers.settings import Section
 from satellite.backoff import Backoff
-from satellite.blocking import call
+from satellite.blocking import call_patiently
 from satellite.partner import Controls
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Button:
         pauses = Backoff()
         while True:
             try:
-                inputs = await self._open_patiently()
+                inputs = await call_patiently(self._open, _SLOW_SECONDS, self._slow, lambda late: late.close())
                 if self._told:
                     self._told = False
                     _LOGGER.info("The buttons are there")
@@ -83,14 +83,6 @@ class Button:
             except OSError as error:
                 self._failed(error)
             await asyncio.sleep(pauses.next())
-
-    async def _open_patiently(self) -> Inputs:
-        """Without a deadline, since a second attempt would only hang behind the first; but it is told."""
-        slow = asyncio.get_running_loop().call_later(_SLOW_SECONDS, self._failed, OSError("the device hangs"))
-        try:
-            return await call(self._open, None, undo=lambda late: late.close())
-        finally:
-            slow.cancel()
 
     def _open(self) -> Inputs:
         from satellite.pins import Inputs
@@ -149,6 +141,9 @@ class Button:
             self._controls.unmute()
         else:
             self._controls.mute()
+
+    def _slow(self) -> None:
+        self._failed(OSError("the device hangs"))
 
     def _failed(self, error: OSError) -> None:
         if not self._told:

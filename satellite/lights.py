@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from handlers.settings import Section
 from satellite.backoff import Backoff
-from satellite.blocking import call
+from satellite.blocking import call, call_patiently
 from satellite.happenings import Happening, Kind
 from satellite.lamps import OFF, Color, Lamp, PinLamp, Strip
 
@@ -219,12 +219,7 @@ class Lights:
             _LOGGER.info("The lights are there")
 
     async def _patiently(self, work: Callable[[], T], undo: Callable[[T], None] | None = None) -> T:
-        """Without a deadline, since a second attempt would only hang behind the first; but it is told."""
-        slow = asyncio.get_running_loop().call_later(self._slow_seconds, self._failed, OSError("the device hangs"))
-        try:
-            return await call(work, None, undo)
-        finally:
-            slow.cancel()
+        return await call_patiently(work, self._slow_seconds, lambda: self._failed(OSError("the device hangs")), undo)
 
     async def _let_go(self) -> None:
         lamp, self._lamp = self._lamp, None

@@ -7,9 +7,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from handlers.audio import RATE, SPEECH, AudioFormat, Converter, from_float, open_wav, wav_format
+from handlers.audio import SPEECH, AudioFormat, Converter, from_float, open_wav, tones, wav_format
 from handlers.errors import AudioError, MeadowlarkError, SettingsError
 from handlers.settings import Section
 from satellite.blocking import call
@@ -129,19 +127,8 @@ async def open_sounds(settings: SoundSettings) -> dict[Kind, bytes]:
         if isinstance(source, Path):
             sounds[kind] = await call(lambda path=source: _read(path), _READ_SECONDS)  # type: ignore[misc]
         elif source:
-            sounds[kind] = _tones(_TONES[kind])
+            sounds[kind] = from_float(tones(_TONES[kind], _LEVEL, _EDGE_SECONDS))
     return sounds
-
-
-def _tones(tones: Sequence[tuple[float, float]]) -> bytes:
-    edge = np.hanning(2 * int(_EDGE_SECONDS * RATE))
-    pieces = []
-    for hertz, seconds in tones:
-        tone = _LEVEL * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)
-        tone[: len(edge) // 2] *= edge[: len(edge) // 2]
-        tone[-(len(edge) // 2) :] *= edge[len(edge) // 2 :]
-        pieces.append(tone)
-    return from_float(np.concatenate(pieces).astype(np.float32))
 
 
 def _read(path: Path) -> bytes:

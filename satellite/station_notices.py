@@ -10,9 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-import numpy as np
-
-from handlers.audio import RATE, SPEECH, from_float
+from handlers.audio import SPEECH, from_float, tones
 from handlers.errors import AudioError, DeadlineError
 from satellite.happenings import Happenings, Kind
 from satellite.mouth import Mouth
@@ -185,15 +183,7 @@ class StationNotices:
 
 def ring_audio() -> bytes:
     """One ring, as internal audio."""
-    edge = np.hanning(2 * int(_EDGE_SECONDS * RATE))
-    half = len(edge) // 2
-    tones = []
-    for hertz, seconds in _TONES:
-        tone = _LEVEL * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)
-        tone[:half] *= edge[:half]
-        tone[-half:] *= edge[half:]
-        tones.append(tone)
-    return from_float(np.concatenate(tones).astype(np.float32))
+    return from_float(tones(_TONES, _LEVEL, _EDGE_SECONDS))
 
 
 def _nothing() -> None:

@@ -26,7 +26,7 @@ from wyoming.snd import Played
 
 from handlers.agent.handler import context_id
 from handlers.agent.schedule.entry import Heard
-from handlers.audio import AudioFormat, from_float
+from handlers.audio import AudioFormat, from_float, tones
 from handlers.errors import DeadlineError, MeadowlarkError, ProtocolError, RequestError
 from handlers.tts.speaker import once, sentences, speak
 from handlers.tts.stage import Synthesizer, VoiceChoice, pieces
@@ -64,6 +64,9 @@ _CHIME = ((880.0, 0.16), (1174.7, 0.16), (880.0, 0.16), (1174.7, 0.32))
 
 _CHIME_LEVEL = 0.35
 """Of full scale: as loud as speech."""
+
+_CHIME_EDGE = 0.02
+"""Seconds over which a tone swells and fades, so that it does not click."""
 
 _CHIME_REST = 0.25
 """Seconds of silence behind it."""
@@ -358,13 +361,8 @@ class NoticeHandler:
 
 def chime_audio(audio_format: AudioFormat) -> bytes:
     """Four soft tones in the format of a voice."""
-    parts = []
-    for hertz, seconds in _CHIME:
-        times = np.arange(int(seconds * audio_format.rate), dtype=np.float32) / audio_format.rate
-        fade = np.minimum(1.0, np.minimum(times, times[::-1]) / 0.02)  # over 20 ms, so that it does not click
-        parts.append(_CHIME_LEVEL * np.sin(2 * np.pi * hertz * times) * fade)
-    parts.append(np.zeros(int(_CHIME_REST * audio_format.rate), dtype=np.float32))
-    mono = np.concatenate(parts).astype(np.float32)
+    rest = np.zeros(int(_CHIME_REST * audio_format.rate), np.float32)
+    mono = np.concatenate([tones(_CHIME, _CHIME_LEVEL, _CHIME_EDGE, audio_format.rate), rest])
     return from_float(np.repeat(mono, audio_format.channels))
 
 
