@@ -34,6 +34,10 @@ class Access:
     user: str = ""
     """The person whose token it is."""
 
+    def covers(self, earlier: Access) -> bool:
+        """Whether whoever may do this may still do what they could before, as the same person."""
+        return self.role >= earlier.role and self.user == earlier.user
+
     def conversation(self, chosen: str) -> str:
         """Our name of a conversation. Clients choose theirs; with another token the same is another conversation."""
         return f"{self.token}: {chosen}" if self.token else chosen

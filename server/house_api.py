@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
@@ -28,6 +28,7 @@ from server.house_protocol import (
     Welcome,
 )
 from server.house_session import GOING_AWAY, REPLACED, HouseSession
+from server.json_api import error_answer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -89,15 +90,17 @@ class Houses:
         """One connection, from the upgrade to its end."""
         socket = web.WebSocketResponse(heartbeat=_HEARTBEAT_SECONDS, max_msg_size=MOST_BYTES, compress=False)
         if not socket.can_prepare(request).ok:
-            return _error(426, "This address is for WebSocket connections of Home Assistant's integration")
+            return error_answer(426, "This address is for WebSocket connections of Home Assistant's integration")
         task = asyncio.current_task()
         if task is None or self._closing or len(self._connections) >= _MOST_CONNECTIONS:
-            return _error(503, "The server stops" if self._closing else "Too many connections: close some, try again")
+            return error_answer(
+                503, "The server stops" if self._closing else "Too many connections: close some, try again"
+            )
         access = access_of(request)
         if access.role < Role.USER:
-            return _error(403, f"The token '{access.token}' is a guest's, who lends no house: {_REMEDY}")
+            return error_answer(403, f"The token '{access.token}' is a guest's, who lends no house: {_REMEDY}")
         if access.user:
-            return _error(403, f"The token '{access.token}' is one person's, and a house has several: {_REMEDY}")
+            return error_answer(403, f"The token '{access.token}' is one person's, and a house has several: {_REMEDY}")
         again = partial(access_now, request)
         session = HouseSession(socket, self._agent, self._admit, self._on_timeline, access, again)
         self._connections[task] = session
@@ -105,7 +108,7 @@ class Houses:
             await socket.prepare(request)
             await session.run()
         except ConnectionError:  # it left before the upgrade: then there is no socket to return
-            return _error(400, "The connection was closed")
+            return error_answer(400, "The connection was closed")
         finally:
             del self._connections[task]
             for instance in [key for key, other in self._sessions.items() if other is session]:
@@ -150,20 +153,3 @@ class Houses:
     def _tell_all(self, message: Message, *, dispensable: bool = False) -> None:
         for session in list(self._sessions.values()):
             session.tell(message, dispensable=dispensable)
-
-
-def house_route(houses: Callable[[], Houses | None]) -> web.RouteDef:
-    """`houses` gives them once the engines are loaded, None before."""
-
-    async def serve(request: web.Request) -> web.StreamResponse:
-        open_now = houses()
-        if open_now is None:
-            return _error(503, "The server is loading its engines: try again in a few seconds")
-        return await open_now.serve(request)
-
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]] = serve
-    return web.get(PATH, handler, allow_head=False)
-
-
-def _error(status: int, text: str) -> web.Response:
-    return web.json_response({"error": text}, status=status)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from server.house_protocol import (
     TurnError,
 )
 from server.house_turn import HouseTurn
+from server.websocket import say_goodbye, watch
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -42,9 +42,6 @@ MOST_TURNS = 16
 
 CHECK_SECONDS = 30.0
 """Whether the token is good still is asked as often, and with each turn: revoked, it ends within a minute."""
-
-_GOODBYE_SECONDS = 2.0
-"""For the last words and the other side's farewell."""
 
 _CANCEL_SECONDS = 5.0
 """How long cancelled turns may take: one that waits for a device to be switched ends with the connection."""
@@ -119,7 +116,10 @@ class HouseSession:
 
     async def run(self) -> None:
         """Serve until either side ends it. Nothing is left of it then, but for bytes that were not taken."""
-        working = [asyncio.create_task(work) for work in (self._read(), self._write(), self._watch())]
+        working = [
+            asyncio.create_task(work)
+            for work in (self._read(), self._write(), watch(self._still_let_in, self._ended, CHECK_SECONDS))
+        ]
         try:
             await asyncio.wait(working, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -130,15 +130,9 @@ class HouseSession:
             _, stuck = await asyncio.wait(tasks, timeout=_CANCEL_SECONDS)
             if stuck:
                 _LOGGER.error("%d tasks of a turn of Home Assistant do not end when they are cancelled", len(stuck))
-            await self._say_goodbye()
-
-    async def _watch(self) -> None:
-        """Until the end, or until the token is not good for it any more."""
-        while self._still_let_in():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await self._ended.wait()
-                    return
+            code, reason = self._close_as or (_DONE, "")
+            last_word = None if self._refused is None else self._refused.model_dump_json()
+            await say_goodbye(self._socket, code, reason, last_word)
 
     def _still_let_in(self) -> bool:
         """Whether the token is as good as it was; else this is the end."""
@@ -148,7 +142,7 @@ class HouseSession:
             _LOGGER.error("A Home Assistant is sent away: %s", error)
             self.end(_INTERNAL, "internal")
             return False
-        if access is None or access.role < self._access.role or access.user != self._access.user:
+        if access is None or not access.covers(self._access):
             _LOGGER.info("A Home Assistant is sent away: its token '%s' was revoked or changed", self._access.token)
             self.end(NO_ACCESS, "token")
             return False
@@ -161,14 +155,6 @@ class HouseSession:
             self.end(TOO_SLOW, "too slow")
         except OSError:
             _LOGGER.debug("A Home Assistant is gone")
-
-    async def _say_goodbye(self) -> None:
-        code, reason = self._close_as or (_DONE, "")
-        with contextlib.suppress(OSError):  # TimeoutError is one
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                if self._refused is not None:
-                    await self._socket.send_str(self._refused.model_dump_json())
-                await self._socket.close(code=code, message=reason.encode())
 
     async def _read(self) -> None:
         try:

@@ -15,7 +15,8 @@ from server.access import access_of, ask_for_token
 from server.announce_api import AnnounceApi
 from server.conversation_api import ConversationApi
 from server.engines import Engines
-from server.house_api import Houses, house_route
+from server.house_api import PATH as HOUSE_PATH
+from server.house_api import Houses
 from server.house_protocol import PROTOCOL
 from server.json_api import answer_in_json
 from server.memory_api import MemoryApi
@@ -28,7 +29,9 @@ from server.speech import Speech
 from server.talk import Talk
 from server.tokens import Tokens
 from server.voice_api import VoiceApi
-from server.voice_stream import Voices, voice_route
+from server.voice_stream import PATH as VOICE_PATH
+from server.voice_stream import Voices
+from server.websocket import websocket_route
 
 _RECENT_TURNS = 20
 """Timelines that the status shows."""
@@ -116,8 +119,8 @@ class HttpServer:
                 *OpenAiApi(self._speech, talk).routes(),
                 *OpenApi().routes(),
                 AnnounceApi(lambda: status.engines.household if status.engines else None).route(),
-                house_route(lambda: status.houses),
-                voice_route(lambda: status.voices),
+                websocket_route(HOUSE_PATH, lambda: status.houses),
+                websocket_route(VOICE_PATH, lambda: status.voices),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)

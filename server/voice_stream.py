@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from socket import SO_SNDBUF, SOL_SOCKET
 
@@ -38,6 +37,7 @@ from server.voice_session import (
     RefusedError,
     VoiceSession,
 )
+from server.websocket import say_goodbye, watch
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -72,9 +72,6 @@ _MOST_BYTES = 1024 * 1024
 
 _SEND_BUFFER = 128 * 1024
 """What the system keeps for a connection: the less, the more is known of what a client has not received."""
-
-_GOODBYE_SECONDS = 2.0
-"""For the last words and the other side's farewell."""
 
 _CLOSE_SECONDS = 6.0
 """For the end of all turns and connections when the server stops."""
@@ -236,7 +233,10 @@ class VoiceConnection:
     async def run(self) -> None:
         """Serve until either side ends it."""
         try:
-            self._working = [asyncio.create_task(work) for work in (self._read(), self._watch())]
+            self._working = [
+                asyncio.create_task(work)
+                for work in (self._read(), watch(self._still_let_in, self._ended, CHECK_SECONDS))
+            ]
             await self._ended.wait()
         finally:
             self.end(_INTERNAL, "internal")  # only where it was cancelled
@@ -244,7 +244,8 @@ class VoiceConnection:
             code, reason = self._close_as or (_DONE, "")
             if self._session is not None:
                 self._voices.leave(self, self._session, code)
-            await self._say_goodbye(code, reason)
+            last_word = None if self._last_word is None else encode(self._last_word)
+            await say_goodbye(self._socket, code, reason, last_word)
 
     async def _read(self) -> None:
         try:
@@ -356,14 +357,6 @@ class VoiceConnection:
         except OSError:
             self.end(GONE, "")
 
-    async def _watch(self) -> None:
-        """Until the token is not good any more."""
-        while self._still_let_in():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CHECK_SECONDS):
-                    await self._ended.wait()
-                    return
-
     def _still_let_in(self) -> bool:
         """Whether the token is as good as it was; else this is the end."""
         try:
@@ -372,28 +365,8 @@ class VoiceConnection:
             _LOGGER.error("A voice session is ended: %s", error)
             self.end(_INTERNAL, "internal")
             return False
-        if access is None or access.role < self._access.role or access.user != self._access.user:
+        if access is None or not access.covers(self._access):
             text = "The token was revoked or changed: ask for another one"
             self.end(NO_ACCESS, "token", Error(code="no-access", text=text, fatal=True))
             return False
         return True
-
-    async def _say_goodbye(self, code: int, reason: str) -> None:
-        with contextlib.suppress(OSError):  # TimeoutError is one
-            async with asyncio.timeout(_GOODBYE_SECONDS):
-                if self._last_word is not None:
-                    await self._socket.send_str(encode(self._last_word))
-                await self._socket.close(code=code, message=reason.encode())
-
-
-def voice_route(voices: Callable[[], Voices | None]) -> web.RouteDef:
-    """`voices` gives them once the engines are loaded, None before."""
-
-    async def serve(request: web.Request) -> web.StreamResponse:
-        open_now = voices()
-        if open_now is None:
-            return error_answer(503, "The server is loading its engines: try again in a few seconds")
-        return await open_now.serve(request)
-
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]] = serve
-    return web.get(PATH, handler, allow_head=False)
