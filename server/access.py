@@ -40,7 +40,7 @@ class Access:
 
     def conversation(self, chosen: str) -> str:
         """Our name of a conversation. Clients choose theirs; with another token the same is another conversation."""
-        return f"{self.token}: {chosen}" if self.token else chosen
+        return f"{len(self.token)} {self.token} {chosen}" if self.token else chosen
 
 
 OWNER = Access()

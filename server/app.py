@@ -33,7 +33,7 @@ from server.engines import Engines, load_engines
 from server.house_api import Houses
 from server.http import HttpServer, Status
 from server.metrics import Metrics
-from server.settings import ServerSettings, join_address
+from server.settings import ServerSettings, is_loopback, join_address
 from server.tokens import Tokens
 from server.voice_stream import Voices
 from server.wyoming import WyomingServer
@@ -113,10 +113,10 @@ class App:
 
     def _make_http(self) -> HttpServer:
         tokens = None
-        if self._settings.lan:
+        hosts, port = self._settings.http_bind()
+        if not all(is_loopback(host) for host in hosts):
             tokens = Tokens(self._settings.data_dir, data_folder.http_token(self._settings.data_dir))
             _LOGGER.info("HTTP asks for the token in %s", self._settings.data_dir / "http-token")
-        hosts, port = self._settings.http_bind()
         self._status.on_timeline = self._on_timeline
         return HttpServer(hosts, port, self._status, self._metrics, tokens, self._settings)
 

@@ -40,6 +40,9 @@ _STRICT = int(av.__version__.split(".")[0]) < 19
 """Whether PyAV refuses a file for a title in an old encoding unless it is told not to, which later versions do not
 know."""
 
+_SLOWEST, _FASTEST = 4000, 384_000
+"""Hertz of anything that somebody records speech with."""
+
 _MOST_CHANNELS = 8
 """Of a cinema; a decoder makes room for as many as a header claims."""
 
@@ -59,15 +62,19 @@ def decode(file: BinaryIO, longest_seconds: float) -> bytes:
         if streams[0].codec_context.channels > _MOST_CHANNELS:
             raise RequestError("unsupported-audio", f"The file has more than {_MOST_CHANNELS} channels")
         pcm = bytearray()
-        for piece in _samples(container, streams[0]):
+        for piece in _samples(container, streams[0], longest_seconds):
             pcm += piece
             if len(pcm) > longest_seconds * BYTES_PER_SECOND:
-                raise RequestError(
-                    "audio-too-long", f"The recording is longer than {longest_seconds / 60:g} minutes; send it in parts"
-                )
+                raise _too_long(longest_seconds)
     if not pcm:
         raise RequestError("bad-audio", "There is no sound in this file: it may be cut off")
     return bytes(pcm)
+
+
+def _too_long(longest_seconds: float) -> RequestError:
+    return RequestError(
+        "audio-too-long", f"The recording is longer than {longest_seconds / 60:g} minutes; send it in parts"
+    )
 
 
 @contextlib.contextmanager
@@ -86,7 +93,8 @@ def _opened(file: BinaryIO) -> Iterator[InputContainer]:
             raise RequestError("bad-audio", f"The audio file is damaged ({error})") from None
 
 
-def _samples(container: InputContainer, stream: AudioStream) -> Iterator[bytes]:
+def _samples(container: InputContainer, stream: AudioStream, longest_seconds: float) -> Iterator[bytes]:
+    """A frame is judged before it is resampled: one of a few bytes can claim to be hours of a very low rate."""
     resampler = AudioResampler(format="s16", layout="mono", rate=RATE)
     damaged = 0
     for packet in container.demux(stream):
@@ -98,6 +106,10 @@ def _samples(container: InputContainer, stream: AudioStream) -> Iterator[bytes]:
                 raise
             continue
         for frame in frames:
+            if not _SLOWEST <= frame.sample_rate <= _FASTEST:
+                raise RequestError("unsupported-audio", f"The file has a rate of {frame.sample_rate} Hz")
+            if frame.samples > longest_seconds * frame.sample_rate:
+                raise _too_long(longest_seconds)
             for resampled in resampler.resample(frame):
                 yield _bytes_of(resampled)
     for resampled in resampler.resample(None):

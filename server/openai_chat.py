@@ -93,7 +93,8 @@ class ChatApi:
         if turns[-1][0] != "user":
             raise OpenAiError("The last message must be the user's", "messages")
         access = access_of(request)
-        conversation_id = self._known.get(_digest(access, turns[:-1])) or uuid4().hex
+        # Whoever goes on with it first has it: another chat that began in the same way is another conversation.
+        conversation_id = self._known.pop(_digest(access, turns[:-1]), "") or uuid4().hex
         asked = self._talk.request(access, turns[-1][1], conversation_id, body.language)
         with self._talk.questions.taken():
             chat = _Chat(self._talk, asked, _earlier(turns), body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +35,13 @@ def _parse(value: str, port: int) -> tuple[str, int]:
         return parse_uri(value, port)
     except RequestError as error:
         raise ValueError(str(error)) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a server at this address."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def join_address(host: str, port: int) -> str:
@@ -133,6 +142,6 @@ class ServerSettings(Section):
 
     def _bind(self, address: str, default_port: int) -> tuple[list[str], int]:
         host, port = parse_uri(address, default_port)
-        if self.lan and host in ("127.0.0.1", "localhost", "::1"):
+        if self.lan and is_loopback(host):
             return ["0.0.0.0", "::"], port
         return [host], port

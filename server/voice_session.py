@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-from handlers.agent.caller import Role
+from handlers.agent.caller import Role, SatelliteSettings
 from handlers.audio import BYTES_PER_SECOND, WIDTH
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.pipeline.handler import require_language
@@ -119,8 +119,9 @@ class VoiceSession:
         self.outbox = Outbox()
         self._pipeline = pipeline
         self._may_begin = may_begin
-        self._caller = stages.agent.settings.access.caller(
-            satellite=start.name if access.role > Role.GUEST else "",  # a visitor speaks for no place of the house
+        people = stages.agent.settings.access
+        self._caller = people.caller(
+            satellite=start.name if may_speak_for(access, people.satellites.get(start.name)) else "",
             user=access.user,
             token=access.token,
             token_role=access.role,
@@ -280,6 +281,8 @@ class VoiceSession:
         if not turn.cancelled:
             turn.work = asyncio.create_task(self._work(turn), name="work of a voice session")
             await asyncio.wait([turn.work])
+        if turn.cancelled:
+            self.outbox.drop_audio()  # that still came in while its work ended
         turn.timeline.finish(Outcome.CANCELLED)
         timeline = turn.timeline.as_dict()
         self._tell(Done(turn=turn.number, outcome=str(turn.timeline.outcome), timeline=timeline))
@@ -326,3 +329,10 @@ class VoiceSession:
     def overflows(self) -> bool:
         """Whether a client asks for more than it takes."""
         return self.outbox.waiting_bytes > 2 * WAITING_BYTES
+
+
+def may_speak_for(access: Access, place: SatelliteSettings | None) -> bool:
+    """A visitor speaks for no place of the house, and nobody but its owner for a person's own."""
+    if access.role is Role.ADMIN:
+        return True
+    return access.role > Role.GUEST and (place is None or place.user in ("", access.user))

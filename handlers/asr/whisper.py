@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -21,6 +21,7 @@ from handlers.asr.stage import NO_HINTS, AsrSettings, Hints, RecordingTranscript
 from handlers.audio import BYTES_PER_SECOND, RATE, seconds
 from handlers.cpu import Cpu, Ticket, Urgency
 from handlers.errors import ModelError, RequestError
+from handlers.whole import to_its_end
 from handlers.workers import Workers, usable_cores
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ class WhisperTranscriber:
         async with self._recording:
             for start, end in windows(pcm):
                 decode = partial(self._decoder.decode_segments, pcm[start:end], spoken, self._prompt_of(hints))
-                heard, segments = await self._in_turn(Ticket(Urgency.RECORDING), decode)
+                heard, segments = await self._in_turn(Ticket(Urgency.RECORDING), decode, to_its_end)
                 found += [_later(segment, start / BYTES_PER_SECOND) for segment in segments]
                 spoken = spoken or (heard if segments else None)
         text = " ".join(segment.text for segment in found)
@@ -143,9 +144,13 @@ class WhisperTranscriber:
             texts.append(piece)
         return Transcript(" ".join(texts).strip(), spoken, seconds(pcm))
 
-    async def _in_turn(self, ticket: Ticket, work: Callable[[], T]) -> T:
+    async def _in_turn(
+        self, ticket: Ticket, work: Callable[[], T], wait: Callable[[Awaitable[T]], Awaitable[T]] | None = None
+    ) -> T:
+        """`wait` keeps the slot until the work has ended, where it is long: its thread goes on when it is cancelled."""
         async with self._cpu.slot(ticket, self._threads):
-            return await self._workers.run(work)
+            running = self._workers.run(work)
+            return await (running if wait is None else wait(running))
 
     def _prompt_of(self, hints: Hints) -> Sequence[int]:
         return self._prompt(tuple(hints.names), tuple(hints.terms))

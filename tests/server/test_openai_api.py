@@ -144,6 +144,19 @@ async def test_a_chat_goes_on(client: AsyncOpenAI, house: Talking) -> None:
     assert (house.done / "sold").exists()
 
 
+async def test_two_chats_that_begin_alike_stay_apart(client: AsyncOpenAI, house: Talking) -> None:
+    start: list[Any] = [{"role": "user", "content": "Shall we talk about boats, my friend?"}]
+    house.ollama.will_answer("Gladly.")
+    told = await client.chat.completions.create(model="meadowlark", messages=start)
+    start.append({"role": "assistant", "content": told.choices[0].message.content})
+    for said in ("What would the number 1234 mean on a bow, then?", "Which one would you like to sail in, then?"):
+        house.ollama.will_answer("I see.")
+        await client.chat.completions.create(model="meadowlark", messages=[*start, {"role": "user", "content": said}])
+    other = house.ollama.chats[-1]["messages"]
+    assert "Gladly." in str(other)
+    assert "1234" not in str(other)
+
+
 async def test_what_a_client_remembers_is_read(client: AsyncOpenAI, house: Talking) -> None:
     chat: list[Any] = [
         {"role": "user", "content": "My boat is called Lark, isn't that lovely?"},

@@ -6,6 +6,8 @@ import json
 import stat
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from handlers.errors import RequestError, SettingsError
 from server.access import access_of, ask_for_token
 from server.json_api import answer_in_json
 from server.memory_api import MemoryApi
+from server.settings import is_loopback
 from server.tokens import Tokens
 from tests.support.memories import opened
+from tests.support.server import ServerProcess, own_data
 
 ANNA = Tenant(TenantKind.PERSON, "anna")
 TOM = Tenant(TenantKind.PERSON, "tom")
@@ -165,3 +169,22 @@ async def test_each_role_sees_its_memories(server: Server, role: Role, user: str
         assert status == 403
     else:
         assert body["tenants"] == {tenant.key: 1 for tenant in sees}
+
+
+def test_whoever_is_reached_from_elsewhere_asks_for_a_token(tmp_path: Path, data_dir: Path) -> None:
+    """Also without --lan."""
+    arguments = ["--data-dir", str(own_data(tmp_path, data_dir)), "--http", "0.0.0.0:0"]
+    with ServerProcess(tmp_path, arguments) as process:
+        process.wait_ready()
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"http://127.0.0.1:{process.http_port}/api/v1/voice/status", timeout=20)
+    refused.value.close()
+    assert refused.value.code == 401
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("127.0.0.2", True), ("0.0.0.0", False), ("::", False)],
+)
+def test_what_only_this_machine_reaches(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected

@@ -199,6 +199,15 @@ async def test_a_stranger_whose_name_points_here_gets_nothing(client: aiohttp.Cl
             assert answer.status == 403, path
 
 
+async def test_a_file_of_a_few_bytes_that_claims_hours_is_refused_before_it_is_unpacked(
+    client: aiohttp.ClientSession,
+) -> None:
+    file = io.BytesIO()
+    write_wav(file, bytes(60_000), AudioFormat(8, 2, 1))  # an hour of 8 Hz
+    async with client.post(TRANSCRIBE, data=file.getvalue(), headers={"Content-Type": "audio/wav"}) as answer:
+        assert (answer.status, "8 Hz" in (await answer.json())["error"]) == (415, True)
+
+
 async def test_bounds_of_recordings(narrow: aiohttp.ClientSession) -> None:
     sound = {"Content-Type": "audio/flac"}
     long = encoded(silence(30), "flac", "flac", 16_000)

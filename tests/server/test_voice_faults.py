@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from handlers.agent.caller import Role
+from handlers.agent.caller import Role, SatelliteSettings
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.stage import AsrSettings
@@ -26,9 +26,11 @@ from handlers.wake.engines import open_engines
 from handlers.wake.stage import WakeEngine, WakeSettings
 from handlers.workers import Workers
 from server import voice_outbox, voice_session, voice_stream
+from server.access import Access
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.tokens import Tokens
+from server.voice_session import may_speak_for
 from server.voice_stream import Voices
 from tests.support.house import QUESTION, House, open_house
 from tests.support.ollama import SOON, Call, FakeOllama
@@ -302,6 +304,24 @@ async def test_the_session_of_another_token_is_as_unknown(guarded: Served) -> No
             assert stolen.session != talk.session
             assert [entry["role"] for entry in guarded.voices.as_list()] == ["user", "guest"]
         assert (await client.ask("What time is it?"))["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("role", "user", "owner", "expected"),
+    [
+        (Role.ADMIN, "", "anna", True),
+        (Role.USER, "anna", "anna", True),
+        (Role.USER, "", "anna", False),
+        (Role.USER, "tom", "anna", False),
+        (Role.USER, "tom", "", True),
+        (Role.GUEST, "", "", False),
+    ],
+)
+def test_nobody_speaks_for_the_place_of_another(role: Role, user: str, owner: str, expected: bool) -> None:
+    """Or with that person's memory."""
+    place = SatelliteSettings(user=owner)
+    assert may_speak_for(Access("token", role, user), place) is expected
+    assert may_speak_for(Access("token", role, user), None) is (role > Role.GUEST)
 
 
 async def test_the_same_conversation_of_another_token_is_another_one(guarded: Served) -> None:
