@@ -1,0 +1,403 @@
+/** Ties the conversation to the server, to the sound, to what this browser keeps, and to what is shown. */
+
+import { createCapture } from "../audio/capture";
+import { decodePcm, rms } from "../audio/pcm";
+import { createPlayback } from "../audio/playback";
+import { createConnection } from "./connection";
+import { createConversation } from "./conversation";
+import type { Ready, TurnEvent, Volume } from "./protocol";
+import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, withValid } from "./store";
+import { after, atRest, changed, sinceSpeech, withoutTurn, withTurn } from "./turns";
+import type { Activity, Assistant, AssistantState, Level, Settings, Turn } from "./types";
+
+/** Between two levels of the answer: thirty a second, as often as the microphone's frames. */
+const LEVEL_MS = 33;
+
+/** The history is kept so long after a change: an answer comes in many pieces. */
+const SAVE_MS = 500;
+
+/** Turns to which something may happen yet. */
+const RECENT_TURNS = 20;
+
+/** The fragment of a pairing link. */
+const TOKEN_FRAGMENT = "#token=";
+
+/** `base` is the address of the page's folder, below which the server's routes are. */
+export function createAssistant(base = pageFolder()): Assistant {
+  const watchers = new Set<() => void>();
+  const levels = new Set<(level: Level) => void>();
+  const ids = new Map<number, string>(); // of the turns that are shown, by their keys
+  const clocks = new Map<number, Clock>(); // of the same
+  const kept = loadHistory();
+  const settings = loadSettings();
+  let conversationId = settings.keepHistory ? kept.conversationId : "";
+  let stale = false; // the session has another language or voice than is wanted
+  let started = false;
+  let saving: ReturnType<typeof setTimeout> | undefined;
+  let metering: ReturnType<typeof setInterval> | undefined;
+  let state: AssistantState = {
+    connection: { state: "connecting" },
+    microphone: { state: "off" },
+    activity: "idle",
+    turns: settings.keepHistory ? kept.turns.map(atRest) : [],
+    settings,
+    access: null,
+    voices: [],
+    wakeWords: [],
+    handsFree: false,
+  };
+
+  function show(news: Partial<AssistantState>) {
+    state = { ...state, ...news };
+    for (const watcher of watchers) {
+      watcher();
+    }
+  }
+
+  const capture = createCapture(
+    (microphone) => {
+      show({ microphone });
+      conversation.microphone(microphone);
+      showConversation();
+    },
+    (pcm) => {
+      conversation.frame(pcm);
+      if (levels.size && TAKES_SOUND.includes(state.activity)) {
+        tellLevel(decodePcm(pcm), "microphone");
+      }
+    },
+  );
+
+  const playback = createPlayback({
+    began() {
+      conversation.began();
+      meter();
+    },
+    ended() {
+      conversation.ended();
+    },
+  });
+  playback.setVolume(settings.volume);
+
+  const connection = createConnection(
+    new URL(base),
+    () => ({ language: state.settings.language, voice: state.settings.voice, conversation_id: conversationId }),
+    {
+      state(connection) {
+        show({ connection });
+      },
+      access(access) {
+        show({ access });
+      },
+      ready({ voices, wake_words: wakeWords }: Ready) {
+        show({ voices, wakeWords });
+        conversation.listen();
+      },
+      unusable(what) {
+        change({ [what]: "" });
+      },
+      event(key, event) {
+        conversation.event(key, event);
+      },
+      sound(key, pcm) {
+        conversation.sound(key, pcm);
+      },
+    },
+  );
+
+  const conversation = createConversation(
+    {
+      session: connection.session,
+      capture,
+      playback,
+      settings: () => state.settings,
+      wakeWords: () => state.wakeWords,
+      connected: () => state.connection.state === "connected",
+    },
+    {
+      shown(key, question) {
+        const id = crypto.getRandomValues(new Uint32Array(2)).join("-");
+        ids.set(key, id);
+        clocks.set(key, { since: question === null ? null : performance.now() });
+        for (const old of [...ids.keys()].slice(0, -RECENT_TURNS)) {
+          ids.delete(old);
+          clocks.delete(old);
+        }
+        show({ turns: withTurn(state.turns, id, Date.now(), question) });
+      },
+      dropped(key) {
+        drop(key);
+      },
+      happened(key, event) {
+        happened(key, event);
+      },
+      sounded(key) {
+        const clock = clocks.get(key);
+        if (clock) {
+          clock.sound = performance.now();
+          measure(key);
+        }
+      },
+      interrupted(key) {
+        update(key, (turn) => ({ ...turn, interrupted: true }));
+      },
+      volume(volume) {
+        change({ volume: louder(state.settings.volume, volume) });
+      },
+      idle() {
+        if (stale && state.connection.state === "connected") {
+          stale = false;
+          connection.renew();
+        }
+      },
+      changed: showConversation,
+    },
+  );
+
+  function showConversation() {
+    const { activity, handsFree } = conversation;
+    if (activity !== state.activity || handsFree !== state.handsFree) {
+      show({ activity, handsFree });
+    }
+  }
+
+  function happened(key: number, event: TurnEvent) {
+    if (event.type === "handled_start" || event.type === "handled") {
+      conversationId = event.conversation_id;
+    }
+    const clock = clocks.get(key);
+    if (event.type === "voice_stopped" && clock) {
+      clock.since = performance.now();
+    }
+    update(key, (turn) => after(turn, event));
+    if (event.type === "done") {
+      measure(key);
+      const id = ids.get(key);
+      const turn = state.turns.find((turn) => turn.id === id);
+      if (turn?.outcome === "cancelled" && !turn.heard && !turn.answer && !turn.problem) {
+        drop(key); // taken back before anything was said
+      }
+    }
+  }
+
+  /** How long it took to the first sound, once that and the turn's timeline are known. */
+  function measure(key: number) {
+    const clock = clocks.get(key);
+    if (clock?.sound === undefined || clock.since === null) {
+      return;
+    }
+    const waited = clock.sound - clock.since;
+    update(key, (turn) => ({
+      ...turn,
+      firstSoundMs: turn.typed ? Math.round(waited) : sinceSpeech(turn, waited),
+    }));
+  }
+
+  function update(key: number, change: (turn: Turn) => Turn) {
+    const id = ids.get(key);
+    if (id !== undefined) {
+      show({ turns: changed(state.turns, id, change) });
+      saveSoon();
+    }
+  }
+
+  function drop(key: number) {
+    const id = ids.get(key);
+    ids.delete(key);
+    if (id !== undefined) {
+      show({ turns: withoutTurn(state.turns, id) });
+    }
+  }
+
+  function change(changes: Partial<Settings>) {
+    const before = state.settings;
+    const now = withValid(before, changes);
+    show({ settings: now });
+    saveSettings(now);
+    playback.setVolume(now.volume);
+    if (now.keepHistory !== before.keepHistory) {
+      forgetHistory();
+      saveSoon();
+    }
+    if (now.voice !== before.voice || now.language !== before.language) {
+      stale = true;
+    }
+    if (PROCESSING.some((setting) => now[setting] !== before[setting]) && state.microphone.state === "on") {
+      const wasOpen = conversation.handsFree;
+      conversation.setHandsFree(false);
+      capture.close();
+      conversation.setHandsFree(wasOpen);
+    }
+    if (LISTENING.some((setting) => now[setting] !== before[setting])) {
+      conversation.listenAnew();
+    }
+    showConversation();
+  }
+
+  function newConversation() {
+    conversation.interrupt();
+    conversationId = "";
+    saveSoon();
+    connection.renew();
+  }
+
+  function saveSoon() {
+    clearTimeout(saving);
+    saving = setTimeout(save, SAVE_MS);
+  }
+
+  function save() {
+    clearTimeout(saving);
+    if (state.settings.keepHistory) {
+      saveHistory({ conversationId, turns: state.turns });
+    }
+  }
+
+  function tellLevel(samples: Float32Array, from: Level["from"]) {
+    const level = { rms: rms(samples), samples, from };
+    for (const heard of levels) {
+      heard(level);
+    }
+  }
+
+  /** Tell the answer's level while it sounds. */
+  function meter() {
+    clearInterval(metering);
+    metering = setInterval(() => {
+      if (state.activity !== "speaking") {
+        clearInterval(metering);
+      } else if (levels.size) {
+        tellLevel(playback.level(), "answer");
+      }
+    }, LEVEL_MS);
+  }
+
+  /** A pairing link: its secret does not stay in the address. */
+  function takeToken() {
+    const { hash, pathname, search } = window.location;
+    if (!hash.startsWith(TOKEN_FRAGMENT)) {
+      return;
+    }
+    window.history.replaceState(null, "", `${pathname}${search}#/`);
+    connection.signIn(decoded(hash.slice(TOKEN_FRAGMENT.length)));
+  }
+
+  function unlock() {
+    window.removeEventListener("pointerdown", unlock);
+    window.removeEventListener("keydown", unlock);
+    playback.unlock();
+  }
+
+  function hide() {
+    save();
+    conversation.setHandsFree(false);
+    conversation.interrupt();
+    capture.close();
+  }
+
+  return {
+    get state() {
+      return state;
+    },
+    subscribe(changed) {
+      watchers.add(changed);
+      return () => watchers.delete(changed);
+    },
+    watchLevel(heard) {
+      levels.add(heard);
+      return () => levels.delete(heard);
+    },
+    start() {
+      if (!started) {
+        started = true;
+        takeToken();
+        window.addEventListener("hashchange", takeToken);
+        window.addEventListener("pagehide", hide);
+        window.addEventListener("pointerdown", unlock);
+        window.addEventListener("keydown", unlock);
+        connection.open();
+      }
+    },
+    stop() {
+      started = false;
+      window.removeEventListener("hashchange", takeToken);
+      window.removeEventListener("pagehide", hide);
+      window.removeEventListener("pointerdown", unlock);
+      window.removeEventListener("keydown", unlock);
+      conversation.reset();
+      connection.close();
+      playback.close();
+      clearInterval(metering);
+      save();
+      showConversation();
+    },
+    press() {
+      conversation.press();
+    },
+    release() {
+      conversation.release();
+    },
+    setHandsFree(on) {
+      conversation.setHandsFree(on);
+    },
+    say(text) {
+      if (text.trim()) {
+        conversation.say(text.trim());
+      }
+    },
+    interrupt() {
+      conversation.interrupt();
+    },
+    change,
+    signIn(token) {
+      connection.signIn(token);
+    },
+    signOut() {
+      conversation.setHandsFree(false);
+      connection.signOut();
+    },
+    retry() {
+      connection.retry();
+    },
+    clearHistory() {
+      show({ turns: [] });
+      ids.clear();
+      forgetHistory();
+      newConversation();
+    },
+    newConversation,
+  };
+}
+
+/** Of one turn, by performance.now(). */
+interface Clock {
+  /** When a text was sent, or the words of speech were complete. */
+  since: number | null;
+  sound?: number;
+}
+
+const PROCESSING = ["echoCancellation", "noiseSuppression", "autoGainControl"] as const;
+
+/** The microphone's level is shown while somebody is meant to speak. */
+const TAKES_SOUND: readonly Activity[] = ["waiting", "listening", "hearing"];
+
+/** Settings with which it is listened otherwise, or another session is wanted. */
+const LISTENING = ["mode", "wakeWords", "voice", "language"] as const;
+
+function louder(now: number, { change, to }: Volume): number {
+  const percent = to ?? now * 100 + (change ?? 0);
+  return Math.min(1, Math.max(0, percent / 100));
+}
+
+function pageFolder(): string {
+  return new URL("./", document.baseURI).href;
+}
+
+/** A fragment that somebody has cut may be no valid one. */
+function decoded(fragment: string): string {
+  try {
+    return decodeURIComponent(fragment);
+  } catch {
+    return fragment;
+  }
+}
