@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from handlers.errors import SettingsError
-from handlers.models.folder import usual_data_dir
-from handlers.models.store import WAKE_FOLDER
+from handlers.models.folder import installed_wake_folder
 from satellite.button import Button
 from satellite.ears import Microphone
 from satellite.front_end import FrontEnd, open_front_end
@@ -31,7 +30,7 @@ from satellite.source import STDIN, Source, open_source
 from satellite.station import Station
 from satellite.turn import ServerPartner, TurnResult
 from satellite.volume import FULL, Volume, VolumeSink
-from satellite.wake import WakeListener, open_wake_words
+from satellite.wake import WakeListener, named_words, open_wake_words
 from satellite.watchdog import Watchdog
 
 _LOGGER = logging.getLogger(__name__)
@@ -82,6 +81,8 @@ async def run_satellite(
                 companions |= _hands(settings, satellite, happenings, leave, stack)
             companions["watchdog"] = lambda: watchdog.run(lambda: satellite.is_healthy)
             await stack.enter_async_context(_beside(companions))
+        if not source.present:  # the source tells only what changes
+            happenings.tell(Kind.MICROPHONE_LOST)
         watchdog.ready()
         try:
             await satellite.run(once=once)
@@ -100,7 +101,7 @@ async def _open_wake(settings: SatelliteSettings, stack: AsyncExitStack) -> Wake
     wake = await open_wake_words(
         settings.wake_word,
         folder=settings.wake_folder,
-        installed=usual_data_dir() / "models" / WAKE_FOLDER,
+        installed=installed_wake_folder(),
         refractory_seconds=settings.wake_refractory_seconds,
         gate=settings.wake_gate,
         tell_speech=settings.ducking < FULL,
@@ -176,7 +177,7 @@ def _hands(
         hands["socket"] = remote.run
     if settings.mic != STDIN and os.isatty(_STDIN):
         hands["keys"] = Keys(satellite, leave).run
-    if settings.wake_word == ["none"] and not (hands or settings.buttons or settings.mqtt):
+    if not named_words(settings.wake_word) and not (hands or settings.buttons or settings.mqtt):
         raise SettingsError(
             "Push to talk (--wake-word none) needs something to push: a terminal, buttons, mqtt or the socket; "
             "or add --once to send all it hears for one turn"

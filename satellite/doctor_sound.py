@@ -9,6 +9,7 @@ from pathlib import Path
 
 from handlers.audio import BYTES_PER_SECOND, RATE
 from handlers.errors import AudioError, MeadowlarkError, MissingExtraError
+from handlers.models.folder import installed_wake_folder
 from handlers.wake.engines import open_engines
 from handlers.wake.scoring import FRAME_BYTES
 from handlers.wake.stage import plain_name
@@ -20,8 +21,7 @@ from satellite.measure import Sound, measure
 from satellite.settings import SatelliteSettings
 from satellite.sink import is_device
 from satellite.source import Source, WavBlocks, open_source
-from satellite.wake import NONE as NO_WORD
-from satellite.wake import choose
+from satellite.wake import choose, named_words
 
 QUIET_SECONDS = 3.0
 """Long enough that a passing step in the house is not all there is."""
@@ -193,7 +193,7 @@ async def _check_microphone(
 async def _check_words(
     source: Source, settings: SatelliteSettings, room: Sound, person: Person | None, tell: Tell
 ) -> None:
-    words = [word for word in settings.wake_word if word.strip().lower() != NO_WORD]
+    words = named_words(settings.wake_word)
     if not words:
         tell(ok("wake word", "there is none: push to talk"))
         return
@@ -304,7 +304,7 @@ class Score:
 
 async def _scores(settings: SatelliteSettings, words: Sequence[str], pcm: bytes) -> list[Score]:
     """The highest score of each word in a recording, as the front end leaves it."""
-    wanted = [word for word in words if word.strip().lower() != NO_WORD]
+    wanted = named_words(words)
     if not wanted:
         return []
     try:
@@ -317,7 +317,7 @@ async def _scores(settings: SatelliteSettings, words: Sequence[str], pcm: bytes)
 
 def best_scores(words: Sequence[str], pcm: bytes, folder: Path | None = None) -> list[Score]:
     """The highest score of each NAME[:THRESHOLD] in internal audio. Blocking: a hundredth of the audio's length."""
-    engines = open_engines(folder)
+    engines = open_engines(installed_wake_folder(), folder)
     scores = []
     for name, threshold in choose(words, engines).items():
         scorer = engines.engines[engines.engine_of(name)].scorer({plain_name(name): name})

@@ -19,10 +19,13 @@ from handlers import __version__
 from handlers.errors import MeadowlarkError, ProtocolError
 from handlers.wire.client import connect, parse_uri
 from handlers.wire.discovery import find_server
-from satellite.findings import Finding, Tell, Value, advice, ok, problem
+from satellite import station
+from satellite.findings import Finding, Tell, advice, ok, problem
+from satellite.happenings import Value
 from satellite.link import AUTO, DEFAULT_PORT, LOCAL, Address, Link, LinkLostError
 from satellite.settings import SatelliteSettings
 from satellite.sink import is_device
+from satellite.wake import named_words
 
 _ROUND_TRIPS = 5
 """Wi-Fi that is bad is bad in one of five."""
@@ -32,9 +35,6 @@ _ANSWER_SECONDS = 5.0
 
 _SLOW_MS = 150.0
 """Ethernet takes 1 ms, good Wi-Fi 5 to 20. Above it an answer begins audibly later."""
-
-_SATELLITE_PORT = 10700
-"""Home Assistant's integration expects a satellite there."""
 
 _PROGRAM = "meadowlark"
 """How the server calls its programs."""
@@ -145,7 +145,7 @@ def judge_server(where: str, connecting: float, trips: Sequence[float], info: In
 
 async def check_house(uri: str, tell: Tell) -> None:
     """Whether Home Assistant can connect to the satellite at `uri`."""
-    host, port = parse_uri(uri, _SATELLITE_PORT)
+    host, port = parse_uri(uri, station.DEFAULT_PORT)
     here = "127.0.0.1" if host in ("0.0.0.0", "::") else host
     if here == host and host in ("127.0.0.1", "::1", "localhost"):
         tell(
@@ -281,7 +281,7 @@ def packages(settings: SatelliteSettings, missing: Mapping[str, Sequence[str]]) 
     """Whether the extras are installed that the settings ask for. `missing` names packages by extra."""
     front_end = settings.front_end
     wanted = {
-        "satellite": any(word != "none" for word in settings.wake_word),
+        "satellite": bool(named_words(settings.wake_word)),
         "microphone": uses_devices(settings),
         "echo": front_end.noise_suppression or front_end.gain_control or front_end.high_pass,
         "gpio": settings.buttons is not None or (settings.lights is not None and settings.lights.spi is None),

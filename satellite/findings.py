@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-Value = str | int | float | bool | None
+from satellite.happenings import Value
 
 
 class Verdict(StrEnum):

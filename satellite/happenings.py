@@ -5,6 +5,7 @@ Nobody who listens can hold up the satellite: an observer is called, and has to 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,3 +91,8 @@ class Happenings:
                 if not self._puzzled:
                     self._puzzled = True
                     _LOGGER.exception("Whoever wanted to know of '%s' met an error that was not foreseen", kind)
+
+
+def event_line(happening: Happening) -> bytes:
+    """What happened as one line of JSON: its kind as `event`, and its data."""
+    return json.dumps({"event": happening.kind, **happening.data}).encode() + b"\n"

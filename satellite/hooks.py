@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import difflib
-import json
 import logging
 import os
 import shlex
@@ -22,7 +21,7 @@ from pydantic import BeforeValidator, Field
 
 from handlers.errors import SettingsError
 from handlers.settings import Section
-from satellite.happenings import Happening, Happenings, Kind, Value
+from satellite.happenings import Happening, Happenings, Kind, Value, event_line
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -189,11 +188,6 @@ class Hooks:
             said = ""
         how = f"ended with code {process.returncode}" if process.returncode > 0 else "was killed"
         return f"{how}: {said}" if said else how
-
-
-def event_line(happening: Happening) -> bytes:
-    """What happened as one line of JSON: its kind as `event`, and its data."""
-    return json.dumps({"event": happening.kind, **happening.data}).encode() + b"\n"
 
 
 class _Complaint(asyncio.Protocol):

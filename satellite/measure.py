@@ -63,11 +63,6 @@ class Sound:
     is_dead: bool
     """Nothing is on the wire: always the same number."""
 
-    @property
-    def snr(self) -> float:
-        """By how many dB the loudest stands out of the quietest."""
-        return self.speech - self.floor
-
 
 def measure(pcm: bytes) -> Sound:
     """What internal audio is like; at least 20 ms of it."""

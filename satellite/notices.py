@@ -28,7 +28,7 @@ from satellite.link import Link, LinkLostError
 from satellite.mouth import Mouth
 from satellite.sink import Sink
 from satellite.timers import timer_happening
-from satellite.turn import read_format, server_error, tell
+from satellite.turn import read_format, read_text, server_error, tell
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class NoticeLine:
         elif Error.is_type(event.type):
             raise server_error(event)
         elif AudioStart.is_type(event.type):
-            self._coming = _Notice(_text(event, "notice"), read_format(event), _text(event, "rings"))
+            self._coming = _Notice(read_text(event, "notice"), read_format(event), read_text(event, "rings"))
             self._coming.silenced = self._coming.rings in _lasting(self._not_again)
         elif AudioChunk.is_type(event.type) and event.payload:
             self._gather(event.payload)
@@ -304,11 +304,6 @@ def _forgiven() -> bool:
         return False
     task.uncancel()
     return True
-
-
-def _text(event: Event, key: str) -> str:
-    value = event.data.get(key)
-    return value if isinstance(value, str) else ""
 
 
 def _lasting(until: dict[str, float]) -> dict[str, float]:

@@ -16,8 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from handlers.errors import RequestError, SettingsError
-from satellite.happenings import Happening, Happenings
-from satellite.hooks import event_line
+from satellite.happenings import Happening, Happenings, event_line
 from satellite.partner import Controls
 from satellite.remote_socket import bind, default_path
 from satellite.volume import LOUDEST

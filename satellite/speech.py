@@ -65,7 +65,7 @@ class Speech:
             await sink.start(self._format)
             while piece := await self._next():
                 began()
-                began = _nothing
+                began = nobody_asks
                 await sink.write(piece)
             await sink.drain()
             whole = True
@@ -91,5 +91,5 @@ class Speech:
         return piece
 
 
-def _nothing() -> None:
-    pass
+def nobody_asks() -> None:
+    """For whoever does not want to know when an answer begins to be heard."""

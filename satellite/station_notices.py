@@ -15,7 +15,7 @@ from handlers.errors import AudioError, DeadlineError
 from satellite.happenings import Happenings, Kind
 from satellite.mouth import Mouth
 from satellite.sink import Sink
-from satellite.speech import Speech
+from satellite.speech import Speech, nobody_asks
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class StationNotices:
     async def _sound(self, announcement: _Announcement | None) -> None:
         self._happenings.tell(Kind.NOTICE)
         try:
-            await (self._ring() if announcement is None else announcement.speech.play(self._sink, _nothing))
+            await (self._ring() if announcement is None else announcement.speech.play(self._sink, nobody_asks))
         except (AudioError, DeadlineError) as error:
             _LOGGER.warning("A notice could not be played: %s", error)
         except Exception:
@@ -164,7 +164,7 @@ class StationNotices:
             speech.add(ring_audio())
             speech.end()
             try:
-                await speech.play(self._sink, _nothing)
+                await speech.play(self._sink, nobody_asks)
             except AudioError as error:
                 if not missing:
                     _LOGGER.warning("A timer cannot ring: %s", error)
@@ -184,7 +184,3 @@ class StationNotices:
 def ring_audio() -> bytes:
     """One ring, as internal audio."""
     return from_float(tones(_TONES, _LEVEL, _EDGE_SECONDS))
-
-
-def _nothing() -> None:
-    pass

@@ -30,7 +30,7 @@ from satellite.link import LinkLostError
 from satellite.sink import Sink
 from satellite.speech import Speech
 from satellite.station_line import Line
-from satellite.turn import SILENT_SECONDS, TURN_SECONDS, TurnRequest, TurnResult, server_error
+from satellite.turn import SILENT_SECONDS, TURN_SECONDS, TurnRequest, TurnResult, read_text, server_error
 
 _CODES = {"stt-no-text-recognized": "no-speech", "duplicate_wake_up_detected": "other-satellite"}
 """Home Assistant's names of what is no failure, and ours."""
@@ -108,11 +108,11 @@ class StationTurn:
             self._asking.enough()
             self._understood = True
             self._arrived("transcript")
-            self.result.transcript = _text(event)
+            self.result.transcript = read_text(event)
             self._happenings.tell(Kind.TRANSCRIPT, text=self.result.transcript)
         elif Synthesize.is_type(event.type):
             self._arrived("text")
-            self.result.answer = _text(event)
+            self.result.answer = read_text(event)
             self._happenings.tell(Kind.ANSWER, text=self.result.answer)
         elif Error.is_type(event.type):
             error = server_error(event)
@@ -214,8 +214,3 @@ class StationTurn:
 
     def _since_asked(self) -> float:
         return asyncio.get_running_loop().time() - self._asked
-
-
-def _text(event: Event) -> str:
-    text = event.data.get("text")
-    return text if isinstance(text, str) else ""

@@ -152,7 +152,7 @@ class Turn:
             while (event := await client.receive(self._silent_seconds)) is not None:
                 if Ping.is_type(event.type):
                     deadline.reschedule(asyncio.get_running_loop().time() + self._turn_seconds)
-                    await tell(client, Pong(text=_text(event) or None).event())
+                    await tell(client, Pong(text=read_text(event) or None).event())
                 elif await self._take(event):
                     await self._sink.drain()
                     await tell(client, Played().event())
@@ -199,14 +199,14 @@ class Turn:
         elif Transcript.is_type(event.type):
             self._asking.enough()
             self._arrived("transcript")
-            result.transcript = _text(event)
+            result.transcript = read_text(event)
             self._happenings.tell(Kind.TRANSCRIPT, text=result.transcript)
         elif HandledChunk.is_type(event.type):
             self._arrived("text")
-            result.answer = (result.answer + _text(event))[:_ANSWER_CHARACTERS]
+            result.answer = (result.answer + read_text(event))[:_ANSWER_CHARACTERS]
         elif Handled.is_type(event.type) or NotHandled.is_type(event.type):
             self._arrived("text")
-            result.answer = _text(event) or result.answer
+            result.answer = read_text(event) or result.answer
             self._happenings.tell(Kind.ANSWER, text=result.answer)
             context = event.data.get("context")
             if isinstance(context, dict) and isinstance(context.get("conversation_id"), str):
@@ -290,15 +290,16 @@ async def tell(client: WyomingClient, event: Event) -> None:
 
 def server_error(event: Event) -> EngineError:
     """What an `error` event says."""
-    error = EngineError(_text(event) or "The server failed without saying why; its log says more")
+    error = EngineError(read_text(event) or "The server failed without saying why; its log says more")
     code = event.data.get("code")
     if isinstance(code, str):
         error.code = code
     return error
 
 
-def _text(event: Event) -> str:
-    text = event.data.get("text")
+def read_text(event: Event, key: str = "text") -> str:
+    """A text of an event, empty where it has none."""
+    text = event.data.get(key)
     return text if isinstance(text, str) else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handlers.models.folder import installed_wake_folder
 from satellite.link import Link
 from satellite.settings import SatelliteSettings
 from satellite.wake import open_wake_words
@@ -14,7 +15,11 @@ async def check_usable(settings: SatelliteSettings) -> None:
     """
     Link(settings.server)
     wake = await open_wake_words(
-        settings.wake_word, stop_words=settings.stop_word, folder=settings.wake_folder, gate=False
+        settings.wake_word,
+        stop_words=settings.stop_word,
+        folder=settings.wake_folder,
+        installed=installed_wake_folder(),
+        gate=False,
     )
     if wake is not None:
         await wake.close()

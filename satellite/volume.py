@@ -14,9 +14,6 @@ FULL = 100
 LOUDEST = 150
 """Percent. More would cut off most of a voice's peaks."""
 
-DUCKED = 30
-"""Percent of the volume while somebody speaks over an answer: 21 dB less, which is heard as being listened to."""
-
 _RAMP_SECONDS = 0.01
 """From silence to full volume it takes so long, so that a change does not click."""
 
@@ -24,7 +21,7 @@ _RAMP_SECONDS = 0.01
 class Volume:
     """The volume in percent, kept while the satellite runs, and how much of it is left while somebody speaks."""
 
-    def __init__(self, percent: int = FULL, *, ducked: int = DUCKED) -> None:
+    def __init__(self, percent: int = FULL, *, ducked: int = FULL) -> None:
         self.percent = _within(percent)
         self.is_ducked = False
         self._ducked = max(0, min(FULL, ducked))

@@ -174,6 +174,11 @@ def signal_to_noise(memory: bytes) -> float:
     return float(np.clip(10 * np.log10(ratio), -_SNR_LIMIT, _SNR_LIMIT))
 
 
+def named_words(wanted: Sequence[str]) -> list[str]:
+    """The words as they are written, without the 'none' of push to talk."""
+    return [word for word in wanted if not _is(NONE, word)]
+
+
 async def open_wake_words(
     wanted: Sequence[str],
     *,
@@ -249,11 +254,15 @@ def choose_stops(wanted: Sequence[str], engine: WakeEngines, wake_words: Iterabl
 
 def _only(special: str, wanted: Sequence[str], kind: str, meaning: str) -> bool:
     """Whether `special` is wanted, which then stands alone."""
-    if special not in (word.strip().lower() for word in wanted):
+    if not any(_is(special, word) for word in wanted):
         return False
     if len(wanted) > 1:
         raise SettingsError(f"'{special}' instead of {kind} means {meaning}: leave out the other {kind}")
     return True
+
+
+def _is(special: str, word: str) -> bool:
+    return word.strip().lower() == special
 
 
 def _chosen(wanted: Sequence[str], engine: WakeEngines, kind: str, instead: str) -> dict[str, float]:

@@ -27,10 +27,6 @@ class Watchdog:
         """Start-up is over."""
         self._tell("READY=1")
 
-    def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        self._tell("STATUS=" + " ".join(text.split()))
-
     def stopping(self) -> None:
         """The end has begun."""
         self._tell("STOPPING=1")

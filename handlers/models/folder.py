@@ -15,6 +15,9 @@ import platformdirs
 
 from handlers.errors import ModelError, SettingsError
 
+WAKE_FOLDER = "wake"
+"""Wake words lie together: an engine offers all those of a folder, and people put their own beside them."""
+
 _SPARE = 32 << 20
 """Bytes that stay free beside a model: the memory database and logs live on the same disk."""
 
@@ -26,6 +29,11 @@ def usual_data_dir() -> Path:
     """The data folder of this person and machine, where no flag or setting names another."""
     named = os.environ.get("MEADOWLARK_DATA_DIR")
     return expanded(named) if named else platformdirs.user_data_path("meadowlark")
+
+
+def installed_wake_folder() -> Path:
+    """Where this person's `meadowlark-models pull` puts wake words; it need not be there."""
+    return usual_data_dir() / "models" / WAKE_FOLDER
 
 
 def expanded(text: str) -> Path:

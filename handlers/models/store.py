@@ -13,14 +13,11 @@ from urllib.parse import quote, urlsplit
 from handlers.errors import ModelError, SettingsError
 from handlers.models import download as http
 from handlers.models.catalogue import CATALOGUE, Model, ModelFile, ModelKind, UnknownModelError, find, nearest
-from handlers.models.folder import is_dir, is_file, locked, writing
+from handlers.models.folder import WAKE_FOLDER, is_dir, is_file, locked, writing
 from handlers.models.integrity import Digest, Stamps
 from handlers.models.packages import DamagedPackageError, find_package_file, join
 
 HUB = "https://huggingface.co"
-
-WAKE_FOLDER = "wake"
-"""Wake words lie together: an engine offers all those of a folder, and people put their own beside them."""
 
 ModelProgress = Callable[[str, int, int | None], None]
 """Called with a file's name, bytes done and bytes in all (None when unknown). What it raises ends the work."""

@@ -17,6 +17,7 @@ from handlers.errors import SettingsError
 from handlers.settings import load_settings
 from satellite.happenings import Happenings, Kind
 from satellite.hooks import Hooks, HookSettings
+from tests.satellite.process import COMMAND
 
 PATIENCE = 30.0
 """Seconds that a test waits for what has to come."""
@@ -309,6 +310,23 @@ def test_a_program_that_is_not_there_is_an_error_at_the_start(tmp_path: Path) ->
     for program in ("no-such-program-7", str(plain)):
         with pytest.raises(SettingsError, match=r"satellite\.hooks\.commands\.timer-finished: the program"):
             Hooks(HookSettings.model_validate({"commands": {"timer-finished": program}}), Happenings())
+
+
+async def test_a_microphone_that_is_missing_at_the_start_is_told(script: Script, told: Fifo, tmp_path: Path) -> None:
+    pytest.importorskip("pyaudio")
+    command = script('echo "$MEADOWLARK_EVENT" > told')
+    settings = tmp_path / "satellite.yaml"
+    settings.write_text(
+        f"satellite: {{server: 'tcp://127.0.0.1:1', mic: nowhere, speaker: none, wake_word: none, "
+        f"socket: '{tmp_path / 's'}', hooks: {{commands: {{microphone-lost: ['{command}']}}}}}}"
+    )
+    started = await asyncio.create_subprocess_exec(*COMMAND, "--config", str(settings))
+    try:
+        assert await told.line() == "microphone-lost"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            started.terminate()
+        await started.wait()
 
 
 def test_settings(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pytest
 from handlers.errors import ModelError, SettingsError
 from handlers.models import catalogue
 from handlers.models.catalogue import CATALOGUE, JOE, SMOLLM2, STOP, WHISPER_BASE, Model, ModelKind, find, nearest
+from handlers.models.folder import WAKE_FOLDER
 from handlers.models.packages import find_package_file
-from handlers.models.store import WAKE_FOLDER, ModelStore, Where
+from handlers.models.store import ModelStore, Where
 
 from .conftest import Hub
 
