@@ -8,14 +8,13 @@ import re
 import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from bench.agent_set import Case, CaseSet, Wanted
 from handlers.agent.agent import Agent
-from handlers.agent.caller import Caller
 from handlers.agent.memory.memories import RefusedError
 from handlers.agent.response import NOBODY
 from handlers.agent.safety.audit import Audit
@@ -24,8 +23,10 @@ from handlers.audio import AudioFormat
 from handlers.cpu import Ticket
 from handlers.errors import EngineError, MeadowlarkError, SettingsError
 from handlers.models.store import ModelStore
+from handlers.session import Session
 from handlers.timeline import Mark, Timeline
 from handlers.tts.stage import Voice, VoiceChoice
+from server.agent_engines import open_agent_engines
 from server.household import open_household
 
 _TIDY = ("Delete all timers.", "Delete all alarms.", "Delete all reminders.")
@@ -111,9 +112,11 @@ async def opened(settings: AgentSettings, tools: Mapping[str, object], store: Mo
             settings = settings.model_copy(
                 update={"tools": settings.tools.model_copy(update={"commands": [file]})},
             )
+        engines = await open_agent_engines(settings, store, lambda name, done, size: None)
         try:
-            household = await open_household(settings, folder, store, lambda name, done, size: None, Mute())
+            household = await open_household(settings, folder, engines, Mute())
         except SettingsError as error:
+            await engines.close()
             raise SettingsError(str(error).replace(f"{folder / 'tools.yaml'}", "The tools of the set")) from None
         audit = Audit(folder / "audit", settings.audit.keep_days)
         try:
@@ -123,6 +126,7 @@ async def opened(settings: AgentSettings, tools: Mapping[str, object], store: Mo
         finally:
             await audit.close()
             await household.close()
+            await engines.close()
 
 
 async def _the_model(agent: Agent, settings: AgentSettings) -> Model:
@@ -165,18 +169,30 @@ class Runner:
             results.append(result)
         return results
 
-    async def _take(self, result: Result, name: str, caller: Caller, timeout: float) -> None:
+    async def _take(self, result: Result, name: str, caller: Session, timeout: float) -> None:
         entry = result.case.entry
         try:
             with self.agent.attending():
                 for number, said in enumerate(entry.after):
                     before = Result(result.case, result.round, result.able)
-                    await self._turn(before, Request(said, entry.language, name, caller), f"{name}-{number}", timeout)
+                    await self._turn(
+                        before,
+                        Request(said, replace(caller, language=entry.language, conversation=name)),
+                        f"{name}-{number}",
+                        timeout,
+                    )
                 calls = len(await self._calls(caller))
-                await self._turn(result, Request(entry.say, entry.language, name, caller), name, timeout)
+                await self._turn(
+                    result,
+                    Request(entry.say, replace(caller, language=entry.language, conversation=name)),
+                    name,
+                    timeout,
+                )
                 result.calls = (await self._calls(caller))[calls:]
                 for said in _TIDY:
-                    await self._turn(Result(result.case, 0, True), Request(said, "en", "", caller), "tidy", timeout)
+                    await self._turn(
+                        Result(result.case, 0, True), Request(said, replace(caller, language="en")), "tidy", timeout
+                    )
         except TimeoutError:
             result.error = f"no whole answer within {timeout:g} s"
         except MeadowlarkError as error:
@@ -192,7 +208,9 @@ class Runner:
         if not told or self.agent.memories is None:
             return
         for number, case, text in told:
-            request = Request(text, case.entry.language, f"told-{number}", case.caller(number))
+            request = Request(
+                text, replace(case.caller(number), language=case.entry.language, conversation=f"told-{number}")
+            )
             try:
                 await self.agent.memories.remember(request, text)
             except RefusedError as error:
@@ -218,11 +236,11 @@ class Runner:
         result.answer = answer.strip()
         result.decision, result.reason, result.answered_by = timeline.decision, timeline.reason, timeline.route
         result.intent = timeline.route.removeprefix(_SKILL) if timeline.route.startswith(_SKILL) else ""
-        history = self.agent.conversations.history(request.conversation_id)
+        history = self.agent.conversations.turns(request.session.conversation)
         match = history[-1].match if history else None
         result.slots = dict(match.slots) if match is not None and match.intent == result.intent else {}
 
-    async def _calls(self, caller: Caller) -> list[tuple[str, Mapping[str, object]]]:
+    async def _calls(self, caller: Session) -> list[tuple[str, Mapping[str, object]]]:
         """What tools did from a satellite, oldest first; skills have lines of their own in the log."""
         lines = [line for line in await self._audit.read(1000) if line.get("event") == "attempt"]
         found = [line for line in reversed(lines) if line.get("satellite") == caller.satellite]

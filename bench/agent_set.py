@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, model_validator
 
-from handlers.agent.caller import Caller, Role, RoleName
 from handlers.errors import SettingsError
+from handlers.session import Role, RoleName, Session
 from handlers.settings import Section
 
 OWN = Path(__file__).with_name("agent.yaml")
@@ -120,11 +120,11 @@ class Case:
     def place(self) -> str:
         return f"{self.file}:{self.line}"
 
-    def caller(self, number: int) -> Caller:
+    def caller(self, number: int) -> Session:
         """A caller and a satellite of its own, so that no entry hears of another's timers or memories."""
         who = self.entry.caller
         user = f"{who.user}-{number}" if who.user else ""
-        return Caller(user, f"{who.room}-{number}", who.room, Role.parse(who.role))
+        return Session(user, f"{who.room}-{number}", who.room, Role.parse(who.role))
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,11 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Query,
     Recalled,
     Source,
-    Tenant,
-    TenantKind,
 )
 
 FILE = Path(__file__).with_name("memory_household.yaml")
@@ -40,7 +40,7 @@ _DAY = 86_400.0
 _SHOWN = 5
 """Notes that an answer is given with."""
 
-_GUEST = Tenant(TenantKind.GUEST, "visitor")
+_GUEST = Owner(OwnerKind.GUEST, "visitor")
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Fact:
     attribute: str
 
     @property
-    def tenant(self) -> Tenant:
-        return Tenant(TenantKind.PERSON, self.who) if self.private else HOUSEHOLD
+    def owner(self) -> Owner:
+        return Owner(OwnerKind.PERSON, self.who) if self.private else HOUSEHOLD
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ async def measure(embedder: Embedder, kind: Index, household: Household | None =
         folder = Path(scratch)
         async with opened(folder, embedder, kind) as store:
             notes = _tell(store, household)
-            await store.embed(store.journal.tenants())
+            await store.embed(store.journal.owners())
             report.index = store.index.status
             await _ask(store, household, notes, report)
             await _spy(store, household, report)
@@ -158,10 +158,10 @@ def _tell(store: Store, household: Household) -> dict[str, Note]:
             meaning = replace(meaning, subject=fact.subject, attribute=fact.attribute)
         at = _FIRST_DAY + fact.day * _DAY
         source = Source(Origin.SAID, speaker=fact.who, turn_id=fact.id)
-        older = store.journal.same_fact(fact.tenant, fact.subject, fact.attribute) if fact.subject else []
-        note = store.journal.add(fact.tenant, NewNote(fact.words, source, meaning, created=at))
+        older = store.journal.same_fact(fact.owner, fact.subject, fact.attribute) if fact.subject else []
+        note = store.journal.add(fact.owner, NewNote(fact.words, source, meaning, created=at))
         for old in older:
-            store.journal.replace(fact.tenant, old.id, note.id, at, source)
+            store.journal.replace(fact.owner, old.id, note.id, at, source)
         notes[fact.id] = note
     return notes
 
@@ -201,9 +201,9 @@ async def _ask(store: Store, household: Household, notes: dict[str, Note], repor
 async def _spy(store: Store, household: Household, report: HouseholdReport) -> None:
     people = sorted({fact.who for fact in household.facts})
     for owner, _, words in household.secrets:
-        for tenants in [*([_person(who), HOUSEHOLD] for who in people if who != owner), [_GUEST, HOUSEHOLD], [_GUEST]]:
-            found = await store.recall.recall(tenants, Query(words, speaker=tenants[0].name, past=True), 50, 100_000)
-            report.leaks += sum(entry.note.tenant not in tenants for entry in found)
+        for owners in [*([_person(who), HOUSEHOLD] for who in people if who != owner), [_GUEST, HOUSEHOLD], [_GUEST]]:
+            found = await store.recall.recall(owners, Query(words, speaker=owners[0].name, past=True), 50, 100_000)
+            report.leaks += sum(entry.note.owner not in owners for entry in found)
             report.leak_questions += 1
 
 
@@ -213,13 +213,13 @@ async def _forget(store: Store, household: Household, notes: dict[str, Note], re
     vectors = []
     for _, fact_id, _, _ in household.forget:
         note = notes[fact_id]
-        ids, rows = store.journal.vectors(note.tenant, space)
+        ids, rows = store.journal.vectors(note.owner, space)
         vectors.append(rows[ids.index(note.id)][:8].tobytes())
-        report.forgotten += store.journal.forget(note.tenant, [note.id])
-        await store.index.remove(note.tenant, space, [note.id])
+        report.forgotten += store.journal.forget(note.owner, [note.id])
+        await store.index.remove(note.owner, space, [note.id])
     store.journal.purge()
-    for tenant in {notes[fact_id].tenant for _, fact_id, _, _ in household.forget}:
-        await store.index.purge(tenant, space)
+    for owner in {notes[fact_id].owner for _, fact_id, _, _ in household.forget}:
+        await store.index.purge(owner, space)
     for who, fact_id, _, words in household.forget:
         found = await _recall(store, who, words, past=True)
         report.came_back += any(entry.note.id == notes[fact_id].id for entry in found)
@@ -232,8 +232,8 @@ async def _recall(store: Store, who: str, words: str, *, past: bool = False) -> 
     return await store.recall.recall([_person(who), HOUSEHOLD], query, _SHOWN)
 
 
-def _person(name: str) -> Tenant:
-    return Tenant(TenantKind.PERSON, name)
+def _person(name: str) -> Owner:
+    return Owner(OwnerKind.PERSON, name)
 
 
 def _relevance(found: Sequence[Recalled]) -> float:

@@ -132,7 +132,7 @@ def _note(number: int, chance: random.Random, words: Sequence[str]) -> Note:
     content = f"{' '.join(chance.choices(words, k=chance.randint(6, 16)))} {number}"
     return Note(
         id=f"{number:016x}",
-        tenant=HOUSEHOLD,
+        owner=HOUSEHOLD,
         content=content,
         meaning=describe(content),
         source=Source(Origin.IMPORTED, speaker=chance.choice(("nora", "felix", "ida", "tom"))),

@@ -11,7 +11,7 @@ from handlers.agent.memory.index import IndexSettings, SearchIndex, open_index
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.lexical import embedding_text
 from handlers.agent.memory.recall import Recall, RecallSettings
-from handlers.agent.memory.stage import Embedder, Index, Tenant
+from handlers.agent.memory.stage import Embedder, Index, Owner
 
 _AT_ONCE = 32
 """Notes in one batch of the embedding model."""
@@ -29,16 +29,16 @@ class Store:
     recall: Recall
     embedder: Embedder
 
-    async def embed(self, tenants: Sequence[Tenant], called: Mapping[str, str] | None = None) -> None:
+    async def embed(self, owners: Sequence[Owner], called: Mapping[str, str] | None = None) -> None:
         """Give every note its vector, as the background of the product does."""
         space = self.embedder.space
-        for tenant in tenants:
-            while notes := self.journal.without_vector(tenant, space, _AT_ONCE):
+        for owner in owners:
+            while notes := self.journal.without_vector(owner, space, _AT_ONCE):
                 texts = [embedding_text(note, (called or {}).get(note.source.speaker, "")) for note in notes]
                 vectors = await self.embedder.embed_notes(texts)
                 ids = [note.id for note in notes]
-                await self.index.keep(tenant, space, ids, vectors, [note.version for note in notes])
-            await self.index.check(tenant, space)
+                await self.index.keep(owner, space, ids, vectors, [note.version for note in notes])
+            await self.index.check(owner, space)
 
 
 @contextlib.asynccontextmanager

@@ -24,6 +24,9 @@ class Options:
     paths: tuple[Path, ...]
     server: str | None
     http: str
+    websocket: bool
+    frame_ms: int
+    token_file: Path | None
     asr: str | None
     tts: str | None
     reply: str | None
@@ -49,6 +52,11 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("paths", nargs="*", type=Path, metavar="WAV|FOLDER", help="recordings; without any, the server's voice asks")
     add("--server", metavar="URI", help=f"a Meadowlark server ({SERVER}, unless only a chain is given)")
     add("--http", metavar="URL", default=HTTP, help="its web port, asked once for its status (%(default)s)")
+    add(
+        "--websocket", action="store_true", help="measure the same turns through its web port too, as the page has them"
+    )
+    add("--frame-ms", type=_milliseconds, default=40, metavar="MS", help="audio in one frame of those (%(default)s)")
+    add("--token-file", type=Path, metavar="FILE", help="holds a token for the web port, where it asks for one")
     add("--asr", metavar="HOST:PORT", help="measure a chain of other Wyoming servers: its speech to text")
     add("--tts", metavar="HOST:PORT", help="the chain's text to speech")
     add("--reply", metavar="TEXT", help="what the chain says, in place of the transcript")
@@ -78,7 +86,9 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
         parser.error(f"{options.json} is a folder; give the name of a file")
     if options.chart is not None and (options.chart.is_dir() or not options.chart.absolute().parent.is_dir()):
         parser.error(f"{options.chart} cannot be written: give the name of a file in a folder that exists")
-    if options.server is None and options.asr is None:
+    if not options.websocket and options.token_file is not None:
+        parser.error("--token-file needs --websocket")
+    if options.server is None and (options.asr is None or options.websocket):
         options.server = SERVER
     for name in ("paths", "pid", "chain_pid"):
         setattr(options, name, tuple(getattr(options, name)))
@@ -90,6 +100,12 @@ def _seconds(text: str) -> float:
     if not (math.isfinite(value) and 0 < value <= 600):
         raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0 and up to 600")
     return value
+
+
+def _milliseconds(text: str) -> int:
+    if not 4 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of milliseconds from 4 to 1000")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
@@ -79,9 +79,16 @@ class PacedAudio:
     """Internal audio that leaves as from a microphone: each chunk when it is over, by the clock and not by sleeping its
     length again and again, so that nothing drifts."""
 
-    def __init__(self, client: WyomingClient, pcm: bytes, chunk_seconds: float = CHUNK_SECONDS) -> None:
-        self._client = client
+    def __init__(
+        self,
+        pcm: bytes,
+        send_chunk: Callable[[bytes], Awaitable[None]],
+        send_end: Callable[[], Awaitable[None]],
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> None:
         self._pcm = pcm
+        self._send_chunk = send_chunk
+        self._send_end = send_end
         self._chunk_bytes = int(chunk_seconds * RATE) * WIDTH
         self._stopped = False
         self.started = time.monotonic()
@@ -94,11 +101,11 @@ class PacedAudio:
         return self.started + offset / BYTES_PER_SECOND
 
     def stop(self) -> None:
-        """Send no more than `audio-stop`."""
+        """Send no more than the end."""
         self._stopped = True
 
     async def send(self) -> None:
-        """Send all of it, and `audio-stop`."""
+        """Send all of it, and the end."""
         for offset in range(0, len(self._pcm), self._chunk_bytes):
             piece = self._pcm[offset : offset + self._chunk_bytes]
             due = self.due(offset + len(piece))
@@ -106,17 +113,30 @@ class PacedAudio:
             if self._stopped:
                 break
             self.late = max(self.late, time.monotonic() - due)
-            await self._client.send(AudioChunk(SPEECH.rate, SPEECH.width, SPEECH.channels, piece).event())
-        await self._client.send(AudioStop().event())
+            await self._send_chunk(piece)
+        await self._send_end()
 
 
 @contextlib.asynccontextmanager
 async def speaking(
     client: WyomingClient, pcm: bytes, chunk_seconds: float = CHUNK_SECONDS
 ) -> AsyncIterator[PacedAudio]:
-    """Send `audio-start`, then `pcm` in real time while the `with` block runs; what is left at its end is not sent."""
+    """Send `audio-start`, then `pcm` in real time and `audio-stop` while the `with` block runs."""
+
+    async def send_chunk(piece: bytes) -> None:
+        await client.send(AudioChunk(SPEECH.rate, SPEECH.width, SPEECH.channels, piece).event())
+
+    async def send_end() -> None:
+        await client.send(AudioStop().event())
+
     await client.send(AudioStart(SPEECH.rate, SPEECH.width, SPEECH.channels).event())
-    audio = PacedAudio(client, pcm, chunk_seconds)
+    async with sending(PacedAudio(pcm, send_chunk, send_end, chunk_seconds)) as audio:
+        yield audio
+
+
+@contextlib.asynccontextmanager
+async def sending(audio: PacedAudio) -> AsyncIterator[PacedAudio]:
+    """Send it while the `with` block runs; what is left at its end is not sent."""
     task = asyncio.create_task(audio.send())
     try:
         yield audio

@@ -13,6 +13,7 @@ from wyoming.event import Event
 
 from bench.clips import Clip
 from bench.peer import format_of
+from handlers.audio import AudioFormat
 from handlers.errors import MeadowlarkError
 
 
@@ -21,7 +22,7 @@ class TurnRecord:
     """One turn. All times are milliseconds from the labelled end of speech, on the client's clock."""
 
     target: str
-    """'server' or 'chain'."""
+    """'server', 'websocket' or 'chain'."""
     clip: str
     round: int
     reference: str | None = None
@@ -37,6 +38,8 @@ class TurnRecord:
     """Length of the spoken answer."""
     late_ms: float | None = None
     """How late the client's latest chunk of audio was, up to the transcript."""
+    round_trip_ms: float | None = None
+    """Of the WebSocket: from `ping` to `pong`, just before the turn."""
     cut_off: bool = False
     """The server took the question for finished while it was still being spoken."""
     cpu_seconds: float | None = None
@@ -52,11 +55,15 @@ class TurnRecord:
         """Take an `audio-chunk` of the answer; False when there is no audio in it."""
         if not AudioChunk.is_type(event.type) or not event.payload:
             return False
+        self.heard_audio(event.payload, format_of(event), end_of_speech)
+        return True
+
+    def heard_audio(self, pcm: bytes, audio_format: AudioFormat, end_of_speech: float) -> None:
+        """A piece of the answer's audio came now."""
         self.saw("first_audio", end_of_speech)
         self.ms.pop("last_audio", None)
         self.saw("last_audio", end_of_speech)
-        self.audio_seconds += len(event.payload) / format_of(event).bytes_per_second
-        return True
+        self.audio_seconds += len(pcm) / audio_format.bytes_per_second
 
     def sent_late(self, seconds: float) -> None:
         """How late the audio has been so far; only the first time counts."""
@@ -97,7 +104,7 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """'server' or 'chain'."""
+        """'server', 'websocket' or 'chain'."""
 
     async def turn(self, clip: Clip, record: TurnRecord) -> None:
         """Speak a clip in real time and write down what comes. Raises MeadowlarkError or OSError."""

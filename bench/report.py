@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from bench.record import TurnRecord
-from bench.summary import WAITS, Spread, Summary, by_route, ratios
+from bench.summary import WAITS, Beside, Spread, Summary, beside, by_route, divided, ratios
 
 _NAME_WIDTH = 18
 _CELL = "{:>9}{:>9}{:>9}"
@@ -23,12 +23,16 @@ def lines(summaries: Mapping[str, Summary], records: Sequence[TurnRecord]) -> It
     """The tables of a run. `summaries` by target, in the order of the columns."""
     yield "ms from the labelled end of speech"
     yield from _spread_table(summaries, WAITS, lambda summary: summary.ms, with_ratio=True)
+    together = beside(records)
+    if together is not None:
+        yield ""
+        yield from _beside_table(together)
     routes = by_route(records)
     if routes:
         yield ""
         yield "first audio by who answered"
         yield from _route_table(list(summaries), routes)
-    marks = [mark for summary in summaries.values() for mark in summary.server_ms]
+    marks = list(dict.fromkeys(mark for summary in summaries.values() for mark in summary.server_ms))
     if marks:
         yield ""
         yield "the server's own timeline, ms from the same moment"
@@ -59,13 +63,18 @@ def progress(record: TurnRecord, number: int, total: int) -> str:
 
 
 def as_json(summaries: Mapping[str, Summary], records: Sequence[TurnRecord]) -> dict[str, object]:
-    """The key `summary` of the JSON: one object a target, `first_audio_by_route`, and `ratio_of_medians` of two."""
+    """The key `summary` of the JSON: one object a target, `first_audio_by_route`, `ratio_of_medians` where two are
+    compared, `page_beside_satellite` where both were measured."""
     shown: dict[str, object] = {name: summary.as_dict() for name, summary in summaries.items()}
     shown["first_audio_by_route"] = {
         route: {name: asdict(values) for name, values in found.items()} for route, found in by_route(records).items()
     }
-    if len(summaries) == 2:
-        shown["ratio_of_medians"] = ratios(*summaries.values())
+    pair = divided(summaries)
+    if pair is not None:
+        shown["ratio_of_medians"] = ratios(summaries[pair[0]], summaries[pair[1]])
+    together = beside(records)
+    if together is not None:
+        shown["page_beside_satellite"] = asdict(together)
     return shown
 
 
@@ -76,7 +85,8 @@ def _spread_table(
     *,
     with_ratio: bool = False,
 ) -> Iterator[str]:
-    compared = ratios(*summaries.values()) if with_ratio and len(summaries) == 2 else {}
+    pair = divided(summaries)
+    compared = ratios(summaries[pair[0]], summaries[pair[1]]) if with_ratio and pair is not None else {}
     yield (
         f"{'':<{_NAME_WIDTH}}"
         + "".join(f"{name:>{_CELL_WIDTH}}" for name in summaries)
@@ -92,12 +102,40 @@ def _spread_table(
         yield f"{name.replace('_', ' '):<{_NAME_WIDTH}}{row}" + (f"{compared[name]:>10.2f}" if name in compared else "")
 
 
+_WITHIN: dict[bool | None, str] = {
+    True: "the page's first answer comes within the satellite's time and one round trip",
+    False: "the page's first answer comes later than the satellite's time and one round trip",
+    None: "the page's first answer cannot be told apart from the satellite's time and one round trip",
+}
+
+
+def _beside_table(found: Beside) -> Iterator[str]:
+    """Whether the page's first answer comes within the satellite's time and one round trip."""
+    yield f"{'first audio, ms':<{_NAME_WIDTH}}{'median':>9}{'p95':>9}"
+    rows = {
+        "satellite": found.satellite,
+        "page": found.page,
+        "difference": found.difference,
+        "round trip": found.round_trip,
+    }
+    for name, values in rows.items():
+        yield f"{name:<{_NAME_WIDTH}}{values.median:>9.1f}{values.p95:>9.1f}"
+    low, high = found.surely
+    yield (
+        f"page / satellite {found.ratio:.3f} of {found.n} questions; "
+        f"the median difference is between {low:.1f} and {high:.1f} ms (95 %)"
+    )
+    yield _WITHIN[found.within]
+
+
 def _route_table(names: Sequence[str], routes: Mapping[str, Mapping[str, Spread]]) -> Iterator[str]:
+    pair = divided(names)
     for route, found in routes.items():
         row = "".join(_cell(found.get(name)) for name in names)
-        ours, theirs = found.get(names[0]), found.get(names[-1])
-        ratio = ours.median / theirs.median if len(names) == 2 and ours and theirs and theirs.median > 0 else None
-        turns = f" ({ours.n})" if ours else ""
+        ours, theirs = (found.get(pair[0]), found.get(pair[1])) if pair is not None else (None, None)
+        ratio = ours.median / theirs.median if ours and theirs and theirs.median > 0 else None
+        first = found.get(names[0])
+        turns = f" ({first.n})" if first else ""
         yield f"{route + turns:<{_NAME_WIDTH}}{row}" + ("" if ratio is None else f"{ratio:>10.2f}")
 
 

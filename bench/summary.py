@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,6 +15,10 @@ WAITS = ("transcript", "first_text", "first_audio", "last_audio")
 """What is waited for, in order."""
 
 
+_DRAWS = 2000
+"""Of a bootstrap: its interval moves by less than a millisecond from one run to the next."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """Statistics of some values; percentiles are interpolated linearly."""
@@ -25,6 +29,24 @@ class Spread:
     p95: float
     max: float
     mean: float
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The page's first audio beside the satellite's, in ms, of the questions that both answered."""
+
+    n: int
+    satellite: Spread
+    page: Spread
+    difference: Spread
+    """Page less satellite, of each question."""
+    surely: tuple[float, float]
+    """Between these the median of the differences lies, with 95 % confidence."""
+    round_trip: Spread
+    ratio: float
+    """Of the medians."""
+    within: bool | None
+    """Whether the page is later by no more than one round trip; None where that lies in `surely`."""
 
 
 @dataclass(frozen=True)
@@ -89,20 +111,24 @@ def by_route(records: Sequence[TurnRecord]) -> dict[str, dict[str, Spread]]:
     """First audio by who answered, as far as the server tells ('skill', 'llm' …), and for each target of the same
     questions: {'skill': {'server': …, 'chain': …}}. A command that was misheard is one for the language model."""
     good = [record for record in records if record.error is None and not record.cut_off]
-    routes = {
-        (record.clip, record.round): str(record.timeline["route"]).partition("/")[0]
-        for record in good
-        if record.timeline.get("route")
-    }
+    told = {(record.clip, record.round): route for record in reversed(good) if (route := _route(record))}
     waits: dict[str, dict[str, list[float]]] = {}
     for record in good:
-        route = routes.get((record.clip, record.round))
-        if route:
-            waits.setdefault(route, {}).setdefault(record.target, []).append(record.ms["first_audio"])
+        answered_by = _route(record) or told.get((record.clip, record.round))
+        if answered_by:
+            waits.setdefault(answered_by, {}).setdefault(record.target, []).append(record.ms["first_audio"])
     return {
         route: _spreads([{name: value} for name, values in found.items() for value in values], list(found))
         for route, found in sorted(waits.items())
     }
+
+
+def divided(targets: Collection[str]) -> tuple[str, str] | None:
+    """Whose medians are shown as a share of whose: ours of the chain's, or else the page's of the satellite's."""
+    for ours, theirs in (("server", "chain"), ("websocket", "server")):
+        if ours in targets and theirs in targets:
+            return ours, theirs
+    return None
 
 
 def ratios(ours: Summary, theirs: Summary) -> dict[str, float]:
@@ -112,6 +138,44 @@ def ratios(ours: Summary, theirs: Summary) -> dict[str, float]:
         for wait in WAITS
         if wait in ours.ms and wait in theirs.ms and theirs.ms[wait].median > 0
     }
+
+
+def beside(records: Sequence[TurnRecord]) -> Beside | None:
+    """The page and the satellite compared; None when no question was answered by both."""
+    good = [record for record in records if record.error is None and not record.cut_off]
+    satellite = {(record.clip, record.round): record for record in good if record.target == "server"}
+    page = {(record.clip, record.round): record for record in good if record.target == "websocket"}
+    both = [question for question in page if question in satellite]
+    waits = [(satellite[asked].ms["first_audio"], page[asked].ms["first_audio"]) for asked in both]
+    theirs, ours = spread([wait for wait, _ in waits]), spread([wait for _, wait in waits])
+    differences = [our - their for their, our in waits]
+    difference = spread(differences)
+    round_trip = spread([trip for asked in both if (trip := page[asked].round_trip_ms) is not None])
+    if theirs is None or ours is None or difference is None or round_trip is None:
+        return None
+    low, high = surely = _surely(differences)
+    return Beside(
+        n=len(both),
+        satellite=theirs,
+        page=ours,
+        difference=difference,
+        surely=surely,
+        round_trip=round_trip,
+        ratio=round(ours.median / theirs.median, 3),
+        within=None if low <= round_trip.median < high else high <= round_trip.median,
+    )
+
+
+def _surely(values: Sequence[float]) -> tuple[float, float]:
+    """Where the median of such values lies with 95 % confidence: what comes of drawing them again and again."""
+    drawn = np.random.default_rng(0).choice(np.asarray(values), (_DRAWS, len(values)))
+    low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))
+    return round(float(low), 1), round(float(high), 1)
+
+
+def _route(record: TurnRecord) -> str:
+    """Who answered: 'skill' of 'skill/GetTime'; empty where the server does not tell."""
+    return str(record.timeline.get("route") or "").partition("/")[0]
 
 
 def _spreads(turns: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, Spread]:

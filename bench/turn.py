@@ -1,6 +1,6 @@
 """Measures spoken turns from the client's side, in real time, over the real socket. See bench/README.md.
 
-python bench/turn.py [WAV… | FOLDER…] [--server tcp://HOST:PORT] [--asr HOST:PORT --tts HOST:PORT]
+python bench/turn.py [WAV… | FOLDER…] [--server tcp://HOST:PORT] [--websocket] [--asr HOST:PORT --tts HOST:PORT]
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from bench.record import Target, TurnRecord, take_turn
 from bench.report import as_json, lines, progress
 from bench.summary import Summary, summarise
 from bench.usage import Usage, listening
+from bench.websocket import PageTarget
 from bench.wyoming_chain import ChainOptions, ChainTarget
 from handlers.errors import SettingsError
 from handlers.wire.client import parse_uri
@@ -47,13 +48,17 @@ class Measured:
     usage: Usage
     tts: Address
     """Who speaks the questions when there are no recordings."""
+    role: str = ""
+    """Behind its programs in a title, where the same programs are measured in two ways."""
 
     @property
     def title(self) -> str:
         """What a picture calls it: its programs with their versions."""
         names = {" ".join(program.split(" (")[0].split()[1:]): None for program in self.programs}
         shown = ", ".join(names) or self.target.name
-        return shown[:1].upper() + shown[1:] if self.target.name == "server" else shown
+        if self.target.name == "chain":
+            return shown
+        return shown[:1].upper() + shown[1:] + self.role
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -93,6 +98,7 @@ async def run(options: Options) -> int:
                     **asdict(options),
                     "paths": [str(path) for path in options.paths],
                     "chart": None if options.chart is None else str(options.chart),
+                    "token_file": None if options.token_file is None else str(options.token_file),
                     "labeller": labeller,
                 },
                 "machine": about_machine(),
@@ -113,7 +119,19 @@ async def _targets(options: Options) -> list[Measured]:
         known = await programs(address)
         usage = Usage(options.pid or listening(address))
         server = ServerTarget(address, options.silence, options.language, hang_up=options.hang_up)
-        found.append(Measured(server, {"server": options.server}, known, usage, address))
+        roles = (", as a satellite", ", as the page") if options.websocket else ("", "")
+        found.append(Measured(server, {"server": options.server}, known, usage, address, roles[0]))
+        if options.websocket:
+            page = PageTarget(
+                options.http,
+                options.silence,
+                options.language,
+                hang_up=options.hang_up,
+                token=_token(options.token_file),
+                frame_seconds=options.frame_ms / 1000,
+            )
+            await page.check()
+            found.append(Measured(page, {"websocket": page.url}, known, Usage(usage.pids), address, roles[1]))
     if options.asr is not None and options.tts is not None:
         asr, tts = parse_uri(options.asr, _ASR_PORT), parse_uri(options.tts, _TTS_PORT)
         known = [name for name in await programs(asr) if name.startswith("asr")]
@@ -135,7 +153,7 @@ async def _take_turns(measured: Sequence[Measured], clips: Sequence[Clip], optio
         for entry in measured:
             await watching.enter_async_context(entry.usage.watch())
         for number, clip in _order(clips, options):
-            for entry in measured:
+            for entry in _rotated(measured, clips.index(clip) + number):
                 before = entry.usage.cpu_seconds()
                 record = await take_turn(entry.target, clip, number, options.timeout)
                 after = entry.usage.cpu_seconds()
@@ -156,9 +174,28 @@ def _order(clips: Sequence[Clip], options: Options) -> Iterator[tuple[int, Clip]
             yield number, clip
 
 
+def _rotated(measured: Sequence[Measured], count: int) -> Sequence[Measured]:
+    """The targets as they take their turns with a question. The satellite and the page are the same server, which
+    knows the second time what it has just answered: so each of them begins with every other question, and with each
+    question in every other round."""
+    if count % 2 and [entry.target.name for entry in measured[:2]] == ["server", "websocket"]:
+        return [measured[1], measured[0], *measured[2:]]
+    return measured
+
+
+def _token(file: Path | None) -> str:
+    """What the file holds. Raises SettingsError."""
+    if file is None:
+        return ""
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} cannot be read ({error}): give a file that holds a token") from None
+
+
 def _headline(measured: Sequence[Measured], clips: Sequence[Clip], options: Options, labeller: str) -> Iterator[str]:
     for entry in measured:
-        yield f"{entry.target.name:<8}{' '.join(entry.uris.values())}  {'; '.join(entry.programs)}"
+        yield f"{entry.target.name:<10}{' '.join(entry.uris.values())}  {'; '.join(entry.programs)}"
     yield (
         f"{len(clips)} clips x {options.rounds} rounds after {options.warmup} warm-up turns, "
         f"{options.silence:g} s of silence; end of speech labelled by {labeller}"
