@@ -24,7 +24,7 @@ from handlers.settings_schema import KeyPath, Schema, dotted
 
 S = TypeVar("S", bound=BaseModel)
 
-SCRIPT_VARIABLES = frozenset({"python", "python314", "server_python", "test_strict"})
+SCRIPT_VARIABLES = frozenset({"page", "python", "python314", "server_python", "test_strict"})
 """MEADOWLARK_PYTHON and MEADOWLARK_TEST_STRICT speak to script/ and to the tests, not to a program."""
 
 _MAX_SECRET = 64 * 1024

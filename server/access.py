@@ -1,27 +1,42 @@
-"""Who may use HTTP: on loopback whoever is on this machine, beyond it whoever shows a token."""
+"""Who may use HTTP: on loopback whoever is on this machine, beyond it whoever shows a token.
+
+Programs show it in a header. A browser is given it as a cookie when somebody signs in, and shows it with every request.
+"""
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
+import logging
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from handlers.agent.caller import Role
+from handlers.errors import SettingsError
+from handlers.session import Role, Session
+from server.origin import address_of, is_over_tls, is_own_page
+from server.rate import Rates
 from server.tokens import Tokens
+
+_LOGGER = logging.getLogger(__name__)
+
+SESSION = "/api/v1/session"
+"""Where browsers sign in and out."""
+
+COOKIE = "meadowlark_token"
+
+_COOKIE_SECONDS = 365 * 86_400
+"""A tablet on the wall signs in once; whoever loses a phone revokes its token."""
 
 _OPEN_PATHS = frozenset({"/health", "/ready"})
 """What a container's health check asks without a token."""
 
+PAGE: web.AppKey[frozenset[str]] = web.AppKey("page", frozenset)
+"""Paths of the page's files: they are the same for everybody, and know nothing before somebody signs in."""
+
 _WRONG_IN_A_MINUTE = 30
 """Wrong tokens from one address, after which it has to wait: nobody types a token so often, and nobody guesses one."""
-
-_MINUTE = 60.0
-
-_MOST_ADDRESSES = 4096
-"""Addresses of which wrong tokens are counted; the oldest are forgotten."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +48,17 @@ class Access:
     role: Role = Role.ADMIN
     user: str = ""
     """The person whose token it is."""
+    tenant: str = ""
+    """The household or organisation whose token it is; empty for the server's own."""
 
     def covers(self, earlier: Access) -> bool:
         """Whether whoever may do this may still do what they could before, as the same person."""
-        return self.role >= earlier.role and self.user == earlier.user
+        return self.role >= earlier.role and (self.user, self.tenant) == (earlier.user, earlier.tenant)
+
+    @property
+    def session(self) -> Session:
+        """As the log of actions has it: at no place, in no conversation."""
+        return Session(self.user, role=self.role, token=self.token, tenant=self.tenant)
 
     def conversation(self, chosen: str) -> str:
         """Our name of a conversation. Clients choose theirs; with another token the same is another conversation."""
@@ -45,6 +67,9 @@ class Access:
 
 OWNER = Access()
 """Whoever is on this machine could read the data folder as well."""
+
+_NOBODY = Access(role=Role.GUEST)
+"""Who asks for what everybody may have, where a token is asked for."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +82,7 @@ class _Shown:
     def access(self) -> Access | None:
         """None for a token that is none, or none any more; SettingsError where the tokens cannot be read."""
         token = self.tokens.find(self.secret)
-        return Access(token.name, token.may, token.user) if token is not None else None
+        return Access(token.name, token.may, token.user, token.tenant) if token is not None else None
 
 
 _ACCESS = web.RequestKey("access", Access)
@@ -77,38 +102,125 @@ def access_now(request: web.Request) -> Access | None:
     return OWNER if shown is None else shown.access()
 
 
-def ask_for_token(tokens: Tokens) -> Middleware:
-    """Lets nobody in without a token, but to the health routes."""
-    wrong: OrderedDict[str, tuple[float, int]] = OrderedDict()
+def asks_for_token(request: web.Request) -> bool:
+    """Whether a token is asked for where this request came in, be it shown or not."""
+    return _ACCESS in request
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.path in _OPEN_PATHS:
+
+def ask_for_token(tokens: Tokens, requests_a_minute: int = 0) -> Middleware:
+    """Lets nobody in without a token, but to the page and the health routes; see `Gate`."""
+    return Gate(tokens, requests_a_minute).middleware()
+
+
+class Gate:
+    """Looks up the tokens that are shown, and counts: wrong ones, and requests."""
+
+    def __init__(self, tokens: Tokens, requests_a_minute: int = 0, tenants: Collection[str] = ("",)) -> None:
+        """`requests_a_minute` are those of a token or, where none is shown, of an address; 0 is any number. Tokens of
+        other tenants than `tenants` are refused."""
+        self._tokens = tokens
+        self._tenants = tenants
+        self._wrong = Rates(_WRONG_IN_A_MINUTE)
+        self._requests = Rates(requests_a_minute)
+        self._told = ""
+
+    def middleware(self) -> Middleware:
+        """Lets a request in, which then has its `access_of`, or answers it."""
+
+        @web.middleware
+        async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+            request[_ACCESS] = _NOBODY
+            if _is_open(request):
+                often = self._too_often(address_of(request))
+                return await handler(request) if often is None else often
+            secret, by_cookie = _secret_of(request)
+            access = self.look_up(request, secret)
+            if isinstance(access, web.Response):
+                if by_cookie and secret and access.status == 401:
+                    take_back(access, request)
+                return access
+            if by_cookie and not is_own_page(request):
+                return _refused(403, "This page is not the server's own: open the page that the server itself serves")
+            request[_ACCESS], request[_SHOWN] = access, _Shown(self._tokens, secret)
             return await handler(request)
-        address = request.remote or ""
-        began, count = wrong.get(address, (0.0, 0))
-        if time.monotonic() - began > _MINUTE:
-            began, count = time.monotonic(), 0
-        if count >= _WRONG_IN_A_MINUTE:
-            return _refused(429, "Too many wrong tokens came from this address: wait a minute")
-        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-        shown = _Shown(tokens, secret.strip())
-        access = shown.access() if scheme.lower() == "bearer" else None
+
+        return check
+
+    def look_up(self, request: web.Request, secret: str) -> Access | web.Response:
+        """What a token allows, or the answer to one that is none. Counts as a request of the token."""
+        address = address_of(request)
+        if (wait := self._wrong.wait(address)) > 0:
+            return _wait(wait, "Too many wrong tokens came from this address: wait a little")
+        try:
+            access = _Shown(self._tokens, secret).access() if secret else None
+        except SettingsError as error:
+            if str(error) != self._told:  # the log has it once, and not for every request
+                _LOGGER.error("Nobody is let in over HTTP: %s", error)
+            self._told = str(error)
+            return _refused(503, "The server cannot read its tokens; its log says what to do", {"Retry-After": "60"})
+        self._told = ""
+        if (often := self._too_often(f"token {access.token}" if access is not None else address)) is not None:
+            return often
         if access is None:
             if secret:  # who shows none has not guessed
-                wrong[address] = (began, count + 1)
-                wrong.move_to_end(address)
-                while len(wrong) > _MOST_ADDRESSES:
-                    wrong.popitem(last=False)
+                self._wrong.take(address)
             return _refused(
                 401,
                 "Send 'Authorization: Bearer TOKEN'; a new token is made with  meadowlark-server token add NAME",
                 {"WWW-Authenticate": "Bearer"},
             )
-        request[_ACCESS], request[_SHOWN] = access, shown
-        return await handler(request)
+        if access.tenant not in self._tenants:
+            return _refused(
+                403,
+                f"The token '{access.token}' is for the tenant '{access.tenant}', which this server does not have: add "
+                "it to the setting tenants, or make another token",
+            )
+        return access
 
-    return check
+    def _too_often(self, key: str) -> web.Response | None:
+        wait = self._requests.wait(key)
+        if wait > 0:
+            return _wait(wait, "Too many requests in a minute: wait a little (http.requests_a_minute)")
+        self._requests.take(key)
+        return None
+
+
+def give(answer: web.Response, request: web.Request, secret: str) -> None:
+    """Have the browser show this token from now on; its scripts cannot read it, and other sites not use it."""
+    answer.set_cookie(
+        COOKIE,
+        secret,
+        max_age=_COOKIE_SECONDS,
+        path="/",
+        secure=is_over_tls(request),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def take_back(answer: web.Response, request: web.Request) -> None:
+    """Have the browser forget its token."""
+    answer.del_cookie(COOKIE, path="/", secure=is_over_tls(request), httponly=True, samesite="Strict")
+
+
+def _is_open(request: web.Request) -> bool:
+    resource = request.match_info.route.resource  # what will answer, however the address is written
+    path = request.path if resource is None else resource.canonical
+    if path == SESSION:
+        return request.method in ("POST", "DELETE")  # who signs in has no token yet, who signs out needs none
+    return path in _OPEN_PATHS or path in request.app.get(PAGE, ())
+
+
+def _secret_of(request: web.Request) -> tuple[str, bool]:
+    """The token that is shown, '' for none, and whether it is a cookie. Any other 'Authorization' is a proxy's own."""
+    scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return secret.strip(), False
+    return request.cookies.get(COOKIE, ""), True
+
+
+def _wait(seconds: float, text: str) -> web.Response:
+    return _refused(429, text, {"Retry-After": str(math.ceil(seconds))})
 
 
 def _refused(status: int, text: str, headers: dict[str, str] | None = None) -> web.Response:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 from aiohttp import web
 from pydantic import AfterValidator, Field, StringConstraints
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.safety.audit import Action
 from handlers.agent.schedule.entry import Heard
-from handlers.agent.tools.stage import ToolError
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.pipeline.notices import LONGEST
+from handlers.session import Role
 from server.access import Access, access_of
 from server.household import Household
-from server.json_api import Body, error_answer, is_text, read_body
+from server.json_api import Body, LoadingError, is_text, read_body, refusal
 
 PATH = "/api/v1/announce"
 
@@ -32,13 +32,12 @@ _PLAY_SECONDS = 150.0
 _NOT_CONNECTED = "not-connected"
 """What came of it at a satellite that cannot be called now."""
 
-_STATUS = {"not-allowed": 403, "not-connected": 404, "wrong-type": 415, "busy": 429}
-"""Of what a client did wrong; else 400."""
-
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class _Announcement(Body):
+class AnnounceBody(Body):
+    """What is to be spoken, and where."""
+
     text: Annotated[
         str,
         StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST),
@@ -52,45 +51,41 @@ class _Announcement(Body):
 class AnnounceApi:
     """`POST /api/v1/announce`. It answers when all satellites have played it or failed, within about three minutes."""
 
-    def __init__(self, household: Callable[[], Household | None]) -> None:
-        """`household` gives it once it is open, None before."""
+    def __init__(self, household: Callable[[Access], Household | None]) -> None:
+        """`household` gives that of a request once it is open, None before."""
         self._open = household
-        self._running = 0
+        self._running = Counter[str]()  # by tenant
 
     def route(self) -> web.RouteDef:
         return web.post(PATH, self._announce)
 
     async def _announce(self, request: web.Request) -> web.Response:
-        household = self._open()
-        if household is None:
-            return error_answer(503, "The server is loading its engines: try again in a few seconds")
         access = access_of(request)
         try:
+            if (household := self._open(access)) is None:
+                raise LoadingError
             if access.role < Role.USER:
                 raise RequestError("not-allowed", f"The token '{access.token}' is a guest's, who may not announce")
-            wanted = await read_body(request, _Announcement)
-            if self._running >= MOST_AT_ONCE:
+            wanted = await read_body(request, AnnounceBody)
+            if self._running[access.tenant] >= MOST_AT_ONCE:
                 raise RequestError("busy", f"{MOST_AT_ONCE} announcements are being spoken: try again in a minute")
-            self._running += 1
+            self._running[access.tenant] += 1
             try:
                 return web.json_response({"satellites": await _speak(household, wanted, access)})
             finally:
-                self._running -= 1
-        except RequestError as error:
-            return error_answer(_STATUS.get(error.code, 400), str(error))
-        except (MeadowlarkError, ToolError) as error:
-            return error_answer(503, str(error))
+                self._running[access.tenant] -= 1
+        except MeadowlarkError as error:
+            return refusal(error)
 
 
-async def _speak(household: Household, wanted: _Announcement, access: Access) -> dict[str, str]:
+async def _speak(household: Household, wanted: AnnounceBody, access: Access) -> dict[str, str]:
     """What came of it, by the satellites' names."""
     notices, settings = household.notices, household.agent.settings
     names = list(notices.connected) if wanted.satellites == "all" else list(dict.fromkeys(wanted.satellites))
     if not set(names) & set(notices.connected):
         raise RequestError("not-connected", _nobody(notices.connected))
-    caller = Caller(access.user, role=access.role, token=access.token)
     arguments = {"text": wanted.text, "satellites": names}
-    async with household.audit.acting(Action("announce", arguments, caller)) as ending:
+    async with household.audit.acting(Action("announce", arguments, access.session)) as ending:
         language = wanted.language or settings.language
         heard = await notices.announce(names, wanted.text, language, chime=wanted.chime, seconds=_PLAY_SECONDS)
         told = {name: heard[name].name.lower() if name in heard else _NOT_CONNECTED for name in names}

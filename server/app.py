@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from wyoming.error import Error
 from wyoming.event import Event
@@ -17,7 +19,7 @@ from handlers import __version__
 from handlers.agent.handler import AgentHandler
 from handlers.agent.stage import Request
 from handlers.asr.handler import AsrHandler
-from handlers.errors import MeadowlarkError
+from handlers.errors import MeadowlarkError, SettingsError
 from handlers.pipeline.handler import PipelineHandler
 from handlers.pipeline.notices import NoticeHandler
 from handlers.pipeline.turn import Pipeline
@@ -31,9 +33,12 @@ from server.describe import info_event
 from server.discovery import Announcer
 from server.engines import Engines, load_engines
 from server.house_api import Houses
+from server.household import Household
 from server.http import HttpServer, Status
 from server.metrics import Metrics
-from server.settings import ServerSettings, is_loopback, join_address
+from server.pairing import page_address, pairing_link, show_first
+from server.settings import ServerSettings, join_address
+from server.tenants import Tenant, tenants_of
 from server.tokens import Tokens
 from server.voice_stream import Voices
 from server.wyoming import WyomingServer
@@ -50,7 +55,7 @@ class App:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         self._metrics = Metrics()
-        self._status = Status()
+        self._status = Status(tenants_of(settings))
         self._owned = contextlib.AsyncExitStack()
         self._wyoming: WyomingServer | None = None
         self._http: HttpServer | None = None
@@ -85,24 +90,19 @@ class App:
         settings = self._settings
         await asyncio.to_thread(data_folder.prepare, settings.data_dir)
         self._status.server_id = await asyncio.to_thread(data_folder.server_id, settings.data_dir)
-        self._status.name = settings.discovery.name
-        self._status.wyoming_port = lambda: self.wyoming_port
+        for tenant in self._status.tenants.values():
+            tenant.on_timeline = partial(self._on_timeline, tenant)
         # HTTP first: a health check sees a server that is alive while its engines load.
         self._http = self._make_http()
         await self._http.start()
         self._owned.push_async_callback(self._http.close)
+        if settings.asks_for_token:
+            await asyncio.to_thread(self._begin_tokens)
         engines = await load_engines(settings)
         self._owned.push_async_callback(engines.close)
-        pipeline = Pipeline(engines.stages, self._on_timeline)
-        self._wyoming = self._make_wyoming(engines, pipeline)
-        await self._wyoming.start()
-        self._owned.push_async_callback(self._wyoming.close)
-        houses = self._make_houses(engines)
-        self._owned.push_async_callback(houses.close)
-        voices = Voices(pipeline)
-        self._owned.push_async_callback(voices.close)
-        self._status.voices = voices
-        self._status.houses = houses
+        for tenant in self._status.tenants.values():
+            await self._open(tenant, engines)
+        self._metrics.watch_cache(engines.synthesizer)
         self._status.engines = engines
         self._status.ready = self._round_trip
         if settings.announced:
@@ -112,60 +112,88 @@ class App:
         _LOGGER.info("Open %s in a browser", self._page_address())
 
     def _make_http(self) -> HttpServer:
-        tokens = None
         hosts, port = self._settings.http_bind()
-        if not all(is_loopback(host) for host in hosts):
-            tokens = Tokens(self._settings.data_dir, data_folder.http_token(self._settings.data_dir))
-            _LOGGER.info("HTTP asks for the token in %s", self._settings.data_dir / "http-token")
-        self._status.on_timeline = self._on_timeline
+        tokens = Tokens(self._settings.data_dir) if self._settings.asks_for_token else None
         return HttpServer(hosts, port, self._status, self._metrics, tokens, self._settings)
 
-    def _make_wyoming(self, engines: Engines, pipeline: Pipeline) -> WyomingServer:
-        settings = self._settings
+    def _begin_tokens(self) -> None:
+        """Make the first token, and show it on the terminal: it is shown nowhere else, and never again."""
+        try:
+            secret = Tokens(self._settings.data_dir).add_first()
+        except SettingsError as error:  # the satellites are served all the same
+            _LOGGER.error("HTTP lets nobody in without a token: %s", error)
+            return
+        if secret:
+            show_first(secret, pairing_link(page_address(self._settings, self.http_port), secret), sys.stderr)
+        else:
+            _LOGGER.info("HTTP asks for a token; 'meadowlark-server token add NAME' makes another one")
+
+    async def _open(self, tenant: Tenant, engines: Engines) -> None:
+        """Let a household be reached, all that comes to it and nothing else."""
+        household = tenant.household = engines.households[tenant.key]
+        pipeline = Pipeline(engines.stages(tenant.key), tenant.on_timeline)
+        wyoming = self._make_wyoming(tenant, engines, household, pipeline)
+        if wyoming is not None:
+            try:
+                await wyoming.start()
+            except SettingsError as error:
+                raise SettingsError(f"tenants.{tenant.key}.wyoming: {error}" if tenant.key else str(error)) from None
+            self._owned.push_async_callback(wyoming.close)
+            tenant.wyoming_port, tenant.connections = lambda: wyoming.port, lambda: wyoming.connections
+            if tenant.key:
+                _LOGGER.info("Satellites of the tenant %s connect to port %d", tenant.key, wyoming.port)
+        port = tenant.wyoming_port()
+        houses = Houses(household.agent, household.notices, self._status.server_id, port, tenant.on_timeline)
+        self._owned.push_async_callback(houses.close)
+        voices = Voices(pipeline) if tenant.limits is None else Voices(pipeline, tenant.limits.sessions)
+        self._owned.push_async_callback(voices.close)
+        tenant.houses, tenant.voices = houses, voices
+
+    def _make_wyoming(
+        self, tenant: Tenant, engines: Engines, household: Household, pipeline: Pipeline
+    ) -> WyomingServer | None:
+        """None where a tenant has no port of its own."""
+        settings, agent = self._settings, household.agent
+        if tenant.key and not settings.tenants[tenant.key].wyoming:
+            return None
         info = info_event(engines)
 
         def services(connection: Connection) -> Sequence[Service]:
             return [
-                NoticeHandler(connection, engines.household.notices),
+                NoticeHandler(connection, household.notices),
                 PipelineHandler(connection, pipeline, settings.tts.longest_text),
-                WakeHandler(connection, engines.wake, engines.stages.wake_workers, settings.wake),
+                WakeHandler(connection, engines.wake, engines.wake_workers, settings.wake),
                 AsrHandler(
                     connection,
-                    engines.stages.recognizer,
-                    self._on_timeline,
-                    engines.agent.attending,
-                    engines.agent.commands(Request("")),
+                    pipeline.stages.recognizer,
+                    tenant.on_timeline,
+                    agent.attending,
+                    agent.commands(Request("", agent.session())),
                 ),
-                AgentHandler(connection, engines.agent, settings.agent, self._on_timeline),
+                AgentHandler(connection, agent, tenant.on_timeline),
                 TtsHandler(connection, engines.synthesizer, settings.tts),
             ]
 
         def describe() -> Event:
             return info
 
-        hosts, port = settings.wyoming_bind()
+        hosts, port = settings.tenant_bind(tenant.key) if tenant.key else settings.wyoming_bind()
         server = WyomingServer(
             hosts,
             port,
             describe=describe,
             services=services,
-            max_connections=settings.wyoming.connections,
+            max_connections=settings.wyoming.connections if tenant.limits is None else tenant.limits.connections,
             idle_seconds=settings.wyoming.idle_seconds,
         )
-        self._status.connections = lambda: server.connections
-        self._metrics.watch_cache(engines.synthesizer)
-        self._metrics.watch_connections(lambda: server.connections, lambda: server.refused)
+        if not tenant.key:
+            self._wyoming = server
+            self._metrics.watch_connections(lambda: server.connections, lambda: server.refused)
         return server
 
-    def _make_houses(self, engines: Engines) -> Houses:
-        notices = engines.household.notices
-        return Houses(engines.agent, notices, self._status.server_id, self.wyoming_port, self._on_timeline)
-
-    def _on_timeline(self, timeline: Timeline) -> None:
+    def _on_timeline(self, tenant: Tenant, timeline: Timeline) -> None:
         self._metrics.observe(timeline)
-        self._status.observe(timeline)
-        if self._status.houses is not None:
-            self._status.houses.tell_timeline(timeline)
+        tenant.observe(timeline)
         waits = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in timeline.stages().items())
         _LOGGER.info("Turn %s %s by %s: %s", timeline.turn_id[:8], timeline.outcome, timeline.route or "nobody", waits)
 
@@ -191,7 +219,8 @@ class App:
 
     def _page_address(self) -> str:
         host = self._settings.http_bind()[0][0]
-        return f"http://{join_address('127.0.0.1' if host == '0.0.0.0' else host, self.http_port)}/"
+        address = join_address("127.0.0.1" if host == "0.0.0.0" else host, self.http_port)
+        return f"{self._settings.http.scheme}://{address}/"
 
     async def _round_trip(self) -> str:
         """Ask our own Wyoming port what it offers, as a client would."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handlers import __version__
-from handlers.errors import MeadowlarkError
+from handlers.errors import MeadowlarkError, SettingsError
 from handlers.settings import describe_settings, load_settings
 from server.settings import ServerSettings
 
@@ -28,6 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = read_settings(arguments)
         if arguments.command == "token":
             _change_tokens(arguments, settings)
+            return 0
+        if arguments.command == "audit":
+            from server.audit_cli import show
+
+            _require_tenant(arguments.tenant, settings)
+            folder = settings.folder_of(arguments.tenant) / "audit"
+            show(folder, arguments.since, arguments.who, follow=arguments.follow)
             return 0
         if arguments.check:
             check_files(settings)
@@ -80,33 +87,65 @@ def read_settings(arguments: argparse.Namespace) -> ServerSettings:
 def check_files(settings: ServerSettings) -> None:
     """Read the files that the settings name, as far as that starts nothing; SettingsError for one that is wrong."""
     from handlers.agent.tools.command import CommandTools
+    from server.tls import certificate_of
 
-    CommandTools(settings.agent.tools)
-    if settings.agent.custom_sentences:
+    certificate_of(settings.http)
+    for agent in settings.households.values():
+        CommandTools(agent.tools)
+        _check_sentences(agent.custom_sentences)
+
+
+def _check_sentences(paths: Sequence[Path]) -> None:
+    if paths:
         from handlers.agent.skills.sentence_files import own_intents, read_custom
 
-        for path in settings.agent.custom_sentences:
+        for path in paths:
             read_custom(path, own_intents())
 
 
 def _change_tokens(arguments: argparse.Namespace, settings: ServerSettings) -> None:
     """Make, list or revoke tokens. A running server knows with the next request."""
-    from handlers.agent.caller import Role
+    from handlers.session import Role
     from server import data_folder
+    from server.audit_cli import written_down
     from server.tokens import Tokens
 
     data_folder.prepare(settings.data_dir)
     tokens = Tokens(settings.data_dir)
     if arguments.action == "add":
-        secret = tokens.add(arguments.name, Role.parse(arguments.role), arguments.user)
-        print(secret)
+        told = {name: getattr(arguments, name) for name in ("name", "role", "user", "tenant")}
+        with written_down(settings, "token add", told):
+            _require_tenant(arguments.tenant, settings)
+        secret = tokens.add(arguments.name, Role.parse(arguments.role), arguments.user, arguments.tenant)
+        print(secret, flush=True)  # alone on stdout, for scripts
+        _show_link(settings, secret, code=not arguments.no_qr and sys.stderr.isatty())
         print("Keep it: it is not shown again.", file=sys.stderr)
     elif arguments.action == "revoke":
-        tokens.revoke(arguments.name)
+        with written_down(settings, "token revoke", {"name": arguments.name}):
+            tokens.revoke(arguments.name)
         print(f"The token '{arguments.name}' is revoked.")
     else:
         for token in tokens.all():
-            print(f"{token.name:24} {token.role:6} {token.user or '-':16} {token.created}")
+            print(f"{token.name:24} {token.role:6} {token.user or '-':16} {token.tenant or '-':16} {token.created}")
+
+
+def _require_tenant(key: str, settings: ServerSettings) -> None:
+    if key and key not in settings.tenants:
+        there_are = ", ".join(settings.tenants) or "none"
+        raise SettingsError(
+            f"--tenant: there is no tenant '{key}' in the settings (there are: {there_are}): add it to 'tenants', "
+            "or name the settings file that has it with --config"
+        )
+
+
+def _show_link(settings: ServerSettings, secret: str, *, code: bool) -> None:
+    from server.pairing import page_address, pairing_link, show_link
+
+    if not settings.asks_for_token:  # then it is for a server that is started with --lan
+        settings = settings.model_copy(update={"lan": True})
+    _, port = settings.http_bind()
+    if port:  # with 0 only the running server knows
+        show_link(pairing_link(page_address(settings, port), secret), sys.stderr, code=code)
 
 
 def _run(settings: ServerSettings) -> int:
@@ -138,9 +177,16 @@ def _parser() -> argparse.ArgumentParser:
     add.add_argument("name", help="what it is for: 'phone', 'Home Assistant'")
     add.add_argument("--role", choices=("guest", "user", "admin"), default="user", help="what it may do (user)")
     add.add_argument("--user", default="", metavar="ID", help="the person whose it is, as in agent.access.users")
-    actions.add_parser("list", help="names, roles, persons and dates")
+    add.add_argument("--tenant", default="", metavar="KEY", help="the household or organisation whose it is")
+    add.add_argument("--no-qr", action="store_true", help="print no QR code on a terminal")
+    actions.add_parser("list", help="names, roles, persons, tenants and dates")
     revoke = actions.add_parser("revoke", help="make a token worthless")
     revoke.add_argument("name")
+    audit = commands.add_parser("audit", help="show what was done, by whom and after which words")
+    audit.add_argument("--since", default="24h", metavar="TIME", help="how far back: 30m, 24h, 7d, 4w (24h)")
+    audit.add_argument("--who", default="", metavar="NAME", help="only what this person or token did")
+    audit.add_argument("--tenant", default="", metavar="KEY", help="the log of a tenant, rather than the server's own")
+    audit.add_argument("--follow", action="store_true", help="go on with what is done from now on")
     return parser
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Annotated
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator, Field
 from handlers.agent.stage import AnswerPart, Request
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.errors import MeadowlarkError
-from server.access import access_of
+from server.access import Access, access_of
 from server.event_stream import EventStream
 from server.json_api import SOME_WORDS, Body, is_text, read_body, refusal, while_here
 from server.talk import Answered, Talk, said
@@ -35,8 +36,8 @@ class ConversationBody(Body):
 class ConversationApi:
     """Answers with JSON or, where the client accepts `text/event-stream`, with events."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
+    def __init__(self, talk: Callable[[Access], Talk]) -> None:
+        self._talk_of = talk
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post(PATH, self._converse)]
@@ -45,16 +46,20 @@ class ConversationApi:
         try:
             body = await read_body(request, ConversationBody)
             conversation_id = body.conversation_id or uuid4().hex
-            asked = self._talk.request(access_of(request), body.text, conversation_id, body.language)
-            with self._talk.questions.taken():
+            access = access_of(request)
+            talk = self._talk_of(access)
+            asked = talk.request(access, body.text, conversation_id, body.language)
+            with talk.questions.taken(access):
                 if wants_events(request):
-                    return await while_here(request, self._stream(request, asked, conversation_id))
-                answered = await while_here(request, self._talk.answer(asked, _nobody))
+                    return await while_here(request, self._stream(request, talk, asked, conversation_id))
+                answered = await while_here(request, talk.answer(asked, _nobody))
         except MeadowlarkError as error:
             return refusal(error)
         return web.json_response(_as_json(answered, conversation_id))
 
-    async def _stream(self, request: web.Request, asked: Request, conversation_id: str) -> web.StreamResponse:
+    async def _stream(
+        self, request: web.Request, talk: Talk, asked: Request, conversation_id: str
+    ) -> web.StreamResponse:
         async with EventStream(request) as events:
 
             async def tell(part: AnswerPart) -> None:
@@ -68,7 +73,7 @@ class ConversationApi:
 
             await events.send({"conversation_id": conversation_id}, "handled_start")
             try:
-                answered = await self._talk.answer(asked, tell)
+                answered = await talk.answer(asked, tell)
             except MeadowlarkError as error:
                 await events.send({"code": error.code, "error": str(error)}, "error")
             except ConnectionError:

@@ -1,9 +1,8 @@
-"""The data folder, and the small secrets and ids in it."""
+"""The data folder, and the server's id in it."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -28,11 +27,6 @@ def prepare(folder: Path) -> None:
 def server_id(folder: Path) -> str:
     """The server's own uuid, made at its first start: how Home Assistant recognises it after a move."""
     return _kept(folder / "server-id", lambda: str(uuid.uuid4()))
-
-
-def http_token(folder: Path) -> str:
-    """The token that HTTP asks for beyond this machine, made at the first start."""
-    return _kept(folder / "http-token", lambda: secrets.token_urlsafe(32))
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:

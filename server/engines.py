@@ -7,11 +7,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from handlers import language as languages
 from handlers.agent.agent import Agent
 from handlers.agent.llm.thinker import ModelStatus
 from handlers.agent.skills import Skills
@@ -20,14 +21,17 @@ from handlers.asr.silero import Silero
 from handlers.asr.smart_turn import SmartTurn, load_smart_turn
 from handlers.asr.stage import Transcriber
 from handlers.cpu import Cpu
-from handlers.errors import MeadowlarkError, ModelError
+from handlers.errors import MeadowlarkError, ModelError, RequestError, SettingsError
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelProgress, ModelStore, Where
+from handlers.pipeline.recordings import Recordings
 from handlers.pipeline.turn import Stages
 from handlers.tts.cache import CachedSynthesizer
 from handlers.tts.speaker import once, sentences
 from handlers.wake.stage import WakeEngine
 from handlers.workers import Workers, usable_cores
+from server import data_folder
+from server.agent_engines import AgentEngines, open_agent_engines
 from server.household import Household, open_household
 from server.settings import ServerSettings
 
@@ -50,34 +54,79 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Engines:
-    """The loaded engines. Close them when the server stops."""
+    """The loaded engines, and the households that share them. Close them when the server stops."""
 
-    stages: Stages
-    synthesizer: CachedSynthesizer
+    transcriber: Transcriber
+    vad: Silero
     turns: SmartTurn | None
-    household: Household
+    wake: WakeEngine
+    wake_workers: Workers
+    synthesizer: CachedSynthesizer
+    agent_engines: AgentEngines
+    households: Mapping[str, Household]
+    """All that share these engines, by the keys of their tenants; '' is the server's own."""
+    recordings: Mapping[str, Recordings]
+    """Of what is said in each of them, where that is switched on."""
+    settings: ServerSettings
     warming: asyncio.Task[None]
     rehearsing: asyncio.Task[None]
 
     @property
-    def transcriber(self) -> Transcriber:
-        return self.stages.recognizer.transcriber
+    def household(self) -> Household:
+        """The server's own."""
+        return self.households[""]
 
     @property
     def agent(self) -> Agent:
-        return self.stages.agent
+        """The server's own household's."""
+        return self.household.agent
 
-    @property
-    def wake(self) -> WakeEngine:
-        return self.stages.wake
+    def stages(self, tenant: str = "") -> Stages:
+        """What the turns of one household go through: shared, but for its agent, and the words that it expects.
+
+        SettingsError for a tenant's language that the speech model does not know.
+        """
+        agent, asr, language = self.households[tenant].agent, self.settings.asr, None
+        if tenant:
+            own = self.settings.tenants[tenant].asr
+            asr, language = asr.model_copy(update=dict(own)), self._spoken(tenant, own.language)
+        recognizer = Recognizer(
+            self.transcriber,
+            self.vad,
+            asr,
+            turns=self.turns,
+            phrases=[word.phrase for word in self.wake.words.values()],
+            names=lambda: agent.house.names,
+            language=language,
+        )
+        return Stages(
+            self.wake,
+            self.wake_workers,
+            self.settings.wake,
+            recognizer,
+            agent,
+            self.synthesizer,
+            self.recordings[tenant],
+        )
+
+    def _spoken(self, tenant: str, language: str) -> str | None:
+        if language == "auto":
+            if self.settings.asr.language != "auto":
+                raise SettingsError(f"tenants.{tenant}.asr.language: 'auto' is for servers with  asr.language: auto")
+            return None
+        try:
+            return languages.require(language, self.transcriber.languages, "The speech model")
+        except RequestError as error:
+            raise SettingsError(f"tenants.{tenant}.asr.language: {error}") from None
 
     async def close(self) -> None:
         """Let running work end, then free the models. Raises the first failure after all are closed."""
         self.warming.cancel()
         self.rehearsing.cancel()
         await asyncio.gather(self.warming, self.rehearsing, return_exceptions=True)
-        closing = [self.transcriber.close(), self.synthesizer.close(), self.household.close()]
-        closing.append(self.stages.wake_workers.close())
+        closing = [self.transcriber.close(), self.synthesizer.close(), self.wake_workers.close()]
+        closing += [recordings.close() for recordings in self.recordings.values()]
+        closing.append(_close_all(self.households.values(), self.agent_engines))
         if self.turns is not None:
             closing.append(self.turns.close())
         outcomes = await asyncio.gather(*closing, return_exceptions=True)
@@ -98,30 +147,29 @@ async def load_engines(settings: ServerSettings) -> Engines:
             turns = loading.start("turn detection", lambda: _load_turns(settings, cpu))
             synthesizer = loading.start("text to speech", lambda: _load_voices(settings, store, cpu, progress))
             wake = loading.start("wake words", lambda: _load_wake(settings))
-            household = loading.begin("agent", _open_household(settings, store, progress, synthesizer, owned))
-        agent = household.result().agent
-        _log_models(agent.thinker.status())
-        stages = Stages(
+            agents = loading.begin("agent", _open_households(settings, store, progress, synthesizer, owned))
+        agent_engines, households = agents.result()
+        _log_models(agent_engines.thinker.status())
+        own = households[""]
+        engines = Engines(
+            transcriber=transcriber.result(),
+            vad=vad.result(),
+            turns=turns.result(),
             wake=wake.result(),
             wake_workers=Workers("wake", _WAKE_THREADS, _WAKE_WAITING),
-            wake_settings=settings.wake,
-            recognizer=Recognizer(
-                transcriber.result(),
-                vad.result(),
-                settings.asr,
-                turns=turns.result(),
-                phrases=[word.phrase for word in wake.result().words.values()],
-                names=lambda: agent.house.names,
-            ),
-            agent=agent,
             synthesizer=synthesizer.result(),
+            agent_engines=agent_engines,
+            households=households,
+            recordings={
+                key: Recordings(settings.folder_of(key) / "recordings", settings.recordings) for key in households
+            },
+            settings=settings,
+            warming=asyncio.create_task(own.agent.warm_up(), name="warm-up"),
+            rehearsing=asyncio.create_task(_rehearse(own.skills, synthesizer.result()), name="rehearse"),
         )
-        warming = asyncio.create_task(agent.warm_up(), name="warm-up")
-        rehearsing = asyncio.create_task(_rehearse(household.result().skills, synthesizer.result()), name="rehearse")
-        engines = Engines(stages, synthesizer.result(), turns.result(), household.result(), warming, rehearsing)
         owned.pop_all()  # from here on the engines close it
     try:
-        await _warmed(warming)
+        await _warmed(engines.warming)
     except asyncio.CancelledError:
         await engines.close()
         raise
@@ -226,18 +274,52 @@ def _load_wake(settings: ServerSettings) -> WakeEngine:
     return open_engines(settings.data_dir / "models" / "wake")
 
 
-async def _open_household(
+async def _open_households(
     settings: ServerSettings,
     store: ModelStore,
     progress: ModelProgress,
     synthesizer: asyncio.Task[CachedSynthesizer],
     owned: contextlib.AsyncExitStack,
-) -> Household:
-    """The agent needs a voice, for what it says unasked. `owned` closes it where another engine cannot be loaded."""
-    await asyncio.wait({synthesizer})
-    household = await open_household(settings.agent, settings.data_dir, store, progress, synthesizer.result())
-    owned.push_async_callback(household.close)
-    return household
+) -> tuple[AgentEngines, dict[str, Household]]:
+    """All of them, and what they share. `owned` closes them where another engine cannot be loaded."""
+    remembers = any(agent.memory.enabled for agent in settings.households.values())
+    engines = await open_agent_engines(settings.agent, store, progress, remembers=remembers)
+    owned.push_async_callback(engines.close)
+    await asyncio.wait({synthesizer})  # an agent needs a voice, for what it says unasked
+    households = {}
+    for key, agent in settings.households.items():
+        folder, most = settings.folder_of(key), settings.tenants[key].limits.turns_a_minute if key else 0
+        await asyncio.to_thread(data_folder.prepare, folder)
+        try:
+            households[key] = await open_household(agent, folder, engines, synthesizer.result(), key, most)
+        except SettingsError as error:
+            raise SettingsError(f"tenants.{key}: {error}" if key else str(error)) from None
+        owned.push_async_callback(households[key].close)
+    _rest_together([household.agent for household in households.values()])
+    return engines, households
+
+
+def _rest_together(agents: Sequence[Agent]) -> None:
+    """While anybody is listened to or answered, no memory works in the background: they share the engines."""
+
+    def note(_: bool) -> None:
+        busy = any(agent.busy for agent in agents)
+        for agent in agents:
+            if agent.memories is not None:
+                (agent.memories.pause if busy else agent.memories.resume)()
+
+    for agent in agents:
+        agent.on_attention(note)
+
+
+async def _close_all(households: Iterable[Household], engines: AgentEngines) -> None:
+    """The engines last: what works in the background of a household asks them."""
+    try:
+        for outcome in await asyncio.gather(*(one.close() for one in households), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
+    finally:
+        await engines.close()
 
 
 def _log_models(models: Sequence[ModelStatus]) -> None:

@@ -11,9 +11,9 @@ from aiohttp import web
 
 from handlers import __version__
 from handlers.agent.agent import Agent
-from handlers.agent.caller import Role
 from handlers.errors import RequestError
 from handlers.pipeline.notices import Notices
+from handlers.session import Role
 from handlers.timeline import Timeline
 from server.access import access_now, access_of
 from server.house_protocol import (

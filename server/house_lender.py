@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 from uuid import uuid4
 
-from handlers.agent.caller import Caller
 from handlers.agent.house.stage import HouseError, Lent, Performed, Understood
 from handlers.agent.stage import Request
 from handlers.agent.tools.local import LocalTool
 from handlers.agent.tools.stage import Arguments, ToolError, ToolSpec
+from handlers.session import Session
 from server.house_line import HouseLine
 from server.house_protocol import Announce, Lend, Perform, Recognize, Tool, ToolShape, Turn
 
@@ -77,7 +77,7 @@ class HouseLender:
         return self._lent[language]
 
     async def recognize(self, request: Request) -> Understood | None:
-        text, language, place = request.text, request.language, self._place(request.caller)
+        text, language, place = request.text, request.session.language, self._place(request.session)
         reply = await self._line.ask(
             lambda number: Recognize(id=number, turn=self._turn_id, text=text, language=language, **place),
             _RECOGNIZE_SECONDS,
@@ -87,7 +87,7 @@ class HouseLender:
         return Understood(text, language, found.intent, found.acts, found.open_ended)
 
     async def perform(self, understood: Understood, request: Request) -> Performed | None:
-        text, language, place = understood.sentence, understood.language, self._place(request.caller)
+        text, language, place = understood.sentence, understood.language, self._place(request.session)
         reply = await self._line.ask(
             lambda number: Perform(id=number, turn=self._turn_id, text=text, language=language, **place),
             _PERFORM_SECONDS,
@@ -104,11 +104,11 @@ class HouseLender:
     def _turn_id(self) -> str | None:
         return self._turn.id if self._turn is not None else None
 
-    def _place(self, caller: Caller) -> _Place:
+    def _place(self, session: Session) -> _Place:
         """Home Assistant knows by itself from where its own turns come."""
         if self._turn is not None:
             return {"satellite": "", "user": "", "room": ""}
-        return {"satellite": caller.satellite, "user": caller.user, "room": caller.room}
+        return {"satellite": session.satellite, "user": session.user, "room": session.room}
 
     def _made(self, language: str) -> Lent:
         turn = self._turn
@@ -120,8 +120,8 @@ class HouseLender:
     def _tool(self, shape: ToolShape, language: str) -> LocalTool:
         """Not destructive: what is exposed to an assistant in Home Assistant is its owner's choice."""
 
-        async def work(arguments: Arguments, caller: Caller) -> str:
-            call, given, place = uuid4().hex, dict(arguments), self._place(caller)
+        async def work(arguments: Arguments, session: Session) -> str:
+            call, given, place = uuid4().hex, dict(arguments), self._place(session)
             try:
                 reply = await self._line.ask(
                     lambda number: Tool(

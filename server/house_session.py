@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from handlers.agent.agent import Agent
@@ -30,7 +29,7 @@ from server.house_protocol import (
     TurnError,
 )
 from server.house_turn import HouseTurn
-from server.websocket import say_goodbye, watch
+from server.websocket import MessageError, read_message, say_goodbye, watch
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -254,16 +253,9 @@ def read(text: str) -> Message | None:
     """A message of Home Assistant; None where its type is newer than we are. RequestError says what is wrong; where
     that is a turn whose id can be read, it is the TurnError that is to be sent."""
     try:
-        return FROM_HOUSE.validate_json(text)
-    except ValidationError as error:
-        wrong = error.errors(include_url=False, include_context=False)
-    first, places = wrong[0], [one["loc"][:2] for one in wrong]
-    if first["type"] == "union_tag_invalid" and isinstance(first["input"]["type"], str):
-        return None
-    if first["type"] == "json_invalid":
-        raise RequestError("bad-message", "The message is not JSON")
-    where = ".".join(map(str, first["loc"])) or "the message"
-    what = f"{where}: {first['msg']}"[:1000]
-    if places[0][:1] == ("turn",) and ("turn", "id") not in places:
-        return TurnError(id=from_json(text)["id"], code="bad-message", text=what)
-    raise RequestError("bad-message", what)
+        return read_message(FROM_HOUSE, text, "message")
+    except MessageError as error:
+        places = [place[:2] for place in error.places]
+        if not places or places[0][:1] != ("turn",) or ("turn", "id") in places:
+            raise
+        return TurnError(id=from_json(text)["id"], code=error.code, text=str(error))

@@ -9,11 +9,10 @@ from uuid import uuid4
 
 from handlers.agent.agent import Agent
 from handlers.agent.conversations import Elsewhere
-from handlers.agent.handler import check_language
+from handlers.agent.handler import with_language
 from handlers.agent.stage import AnswerPart, Filler, Request, Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.errors import MeadowlarkError, RequestError
-from handlers.language import normalize
 from handlers.timeline import Timeline, recorded
 from server.access import Access
 from server.house_lender import HouseLender
@@ -68,9 +67,9 @@ class HouseTurn:
         """Whether the answer wants one."""
         agent, request = self._agent, self._request()
         earlier = [Elsewhere(past.question, past.answer, past.ours) for past in self._turn.history]
-        agent.conversations.interrupt(request.conversation_id)
-        agent.conversations.restore(request.conversation_id, earlier, request.caller)
-        own_tools = agent.own_tools(request.caller)
+        agent.conversations.interrupt(request.session.conversation)
+        agent.conversations.restore(request.session, earlier)
+        own_tools = agent.own_tools(request.session)
         with agent.attending(), recorded(Timeline(uuid4().hex, service="handle"), self._on_timeline) as timeline:
             response = agent.respond(request, timeline)
             try:
@@ -88,16 +87,17 @@ class HouseTurn:
             raise RequestError("no-text", "The text is empty: say or write something")
         if len(text) > settings.longest_question:
             raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
-        caller = settings.access.caller(
+        session = self._agent.session(
             satellite=turn.satellite,
             user=turn.user,
             room=turn.room,
             token=self._access.token,
             token_role=self._access.role,
+            language=turn.language,
+            conversation=turn.conversation_id or uuid4().hex,
         )
-        tag = normalize(turn.language or settings.profile("", caller).language or settings.language)
-        check_language(tag)
-        return Request(text, tag, turn.conversation_id or uuid4().hex, caller, lent=self._lender.lend(tag))
+        session = with_language(session, settings)
+        return Request(text, session, lent=self._lender.lend(session.language))
 
     def _pass_on(self, part: AnswerPart, own_tools: frozenset[str]) -> None:
         match part:

@@ -2,42 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from handlers import __version__
+from handlers.agent.safety.audit import Audit
 from handlers.errors import SettingsError
-from handlers.timeline import Timeline, ignore
-from server.access import access_of, ask_for_token
+from server.access import PAGE, Access, Gate, access_of
 from server.announce_api import AnnounceApi
+from server.audit_api import AuditApi
 from server.conversation_api import ConversationApi
 from server.engines import Engines
 from server.house_api import PATH as HOUSE_PATH
-from server.house_api import Houses
 from server.house_protocol import PROTOCOL
-from server.json_api import answer_in_json
+from server.household import Household
+from server.json_api import LoadingError, answer_in_json, error_answer
 from server.memory_api import MemoryApi
 from server.metrics import Metrics
 from server.openai_api import OpenAiApi
 from server.openai_errors import openai_shape
 from server.openapi import OpenApi
+from server.origin import NAMES
+from server.page import DIST, read_page
+from server.security import secured
+from server.session_api import SessionApi
 from server.settings import ServerSettings
 from server.speech import Speech
+from server.status_page import status_page
 from server.talk import Talk
+from server.tenants import Tenant
+from server.tls import certificate_of
 from server.tokens import Tokens
 from server.voice_api import VoiceApi
 from server.voice_stream import PATH as VOICE_PATH
-from server.voice_stream import Voices
 from server.websocket import websocket_route
-
-_RECENT_TURNS = 20
-"""Timelines that the status shows."""
-
-_TURNS = ("pipeline", "handle")
-"""Services that answer questions: each is a turn."""
 
 _SHUTDOWN_SECONDS = 2.0
 """For requests under way when the server stops."""
@@ -45,48 +50,60 @@ _SHUTDOWN_SECONDS = 2.0
 _EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Status:
-    """What the status page knows: engines, connections, the last turns."""
+_LOGGER = logging.getLogger(__name__)
 
-    def __init__(self) -> None:
+_CONNECTIONS_LOGGER = logging.getLogger(f"{__name__}.connections")
+"""Of what aiohttp says about connections."""
+
+
+def _is_worth_a_traceback(record: logging.LogRecord) -> bool:
+    """Anybody can send what is no HTTP, as often as they like: that is a line for whoever looks for it."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError):
+        return True
+    _LOGGER.debug("What came is not HTTP: %s", type(error).__name__)
+    return False
+
+
+_CONNECTIONS_LOGGER.addFilter(_is_worth_a_traceback)
+
+
+class Status:
+    """What HTTP knows of the server: its engines, and the households that share them."""
+
+    def __init__(self, tenants: Mapping[str, Tenant] | None = None) -> None:
+        """Without `tenants` there is the server's own household alone."""
         self._started = time.monotonic()
-        self._turns: deque[dict[str, object]] = deque(maxlen=_RECENT_TURNS)
         self.server_id = ""
-        self.name = ""
-        self.wyoming_port: Callable[[], int] = int
         self.engines: Engines | None = None
-        self.houses: Houses | None = None
-        self.voices: Voices | None = None
-        self.connections: Callable[[], int] = int
-        self.on_timeline: Callable[[Timeline], None] = ignore
-        """Told of every turn that HTTP's clients had."""
+        self.tenants = tenants or {"": Tenant()}
         self.ready: Callable[[], Awaitable[str]] | None = None
         """A real round trip through the server; answers with what is wrong, or ''."""
 
-    def observe(self, timeline: Timeline) -> None:
-        """Keep a turn that has ended."""
-        if timeline.service in _TURNS:
-            self._turns.appendleft({"service": timeline.service, **timeline.as_dict()})
+    @property
+    def own(self) -> Tenant:
+        """The server's own household."""
+        return self.tenants[""]
 
-    def as_dict(self) -> dict[str, object]:
+    def tenant(self, access: Access) -> Tenant:
+        """Whose household a request is for. The gate lets in nobody of one that there is not."""
+        return self.tenants[access.tenant]
+
+    def as_dict(self, tenant: Tenant) -> dict[str, object]:
+        """What one household is shown, of the server and of itself."""
+        engines = self.engines
         return {
             "version": __version__,
             "id": self.server_id,
-            "name": self.name,
-            "wyoming_port": self.wyoming_port(),
             "house_protocol": PROTOCOL,
             "uptime_seconds": round(time.monotonic() - self._started, 1),
-            "connections": self.connections(),
-            "engines": _engines(self.engines) if self.engines else None,
-            "satellites": list(self.engines.household.notices.connected) if self.engines else [],
-            "houses": self.houses.as_list() if self.houses else [],
-            "voice_sessions": self.voices.as_list() if self.voices else [],
-            "turns": list(self._turns),
+            "engines": _engines(engines, engines.households[tenant.key]) if engines else None,
+            **tenant.as_dict(),
         }
 
 
 class HttpServer:
-    """Serves HTTP on some addresses until closed. With `tokens`, all but the health routes ask for one."""
+    """Serves HTTP on some addresses until closed. With `tokens`, all but the page and the health routes ask for one."""
 
     def __init__(
         self,
@@ -96,6 +113,7 @@ class HttpServer:
         metrics: Metrics,
         tokens: Tokens | None,
         settings: ServerSettings | None = None,
+        page: Path = DIST,
     ) -> None:
         self._hosts = hosts
         self._port = port
@@ -103,27 +121,40 @@ class HttpServer:
         self._metrics = metrics
         settings = settings or ServerSettings()
         self._speech = Speech(lambda: status.engines, settings)
-        talk = Talk(lambda: status.engines, settings.http, lambda timeline: status.on_timeline(timeline))
-        ask = [ask_for_token(tokens)] if tokens is not None else []
-        app = web.Application(middlewares=[openai_shape, *ask, answer_in_json])
+        talks = {key: Talk(tenant, settings.http.questions) for key, tenant in status.tenants.items()}
+        gate = None if tokens is None else Gate(tokens, settings.http.requests_a_minute, status.tenants)
+
+        def talk(access: Access) -> Talk:
+            return talks[access.tenant]
+
+        ask = [] if gate is None else [gate.middleware()]
+        self._page = page
+        self._app = app = web.Application(middlewares=[openai_shape, *ask, answer_in_json])
+        app[NAMES] = tuple(settings.http.names)
+        secured(app, strict_transport=settings.http.hsts)
         app.add_routes(
             [
-                web.get("/", self._page),
                 web.get("/health", self._health),
                 web.get("/ready", self._ready),
                 web.get("/metrics", self._exposition),
                 web.get("/api/v1/voice/status", self._voice_status),
-                *MemoryApi(lambda: status.engines.agent.memories if status.engines else None).routes(),
+                *SessionApi(gate).routes(),
+                *MemoryApi(lambda access: status.tenant(access).memories, partial(_audit, status)).routes(),
+                *AuditApi(partial(_audit, status)).routes(),
                 *VoiceApi(self._speech).routes(),
                 *ConversationApi(talk).routes(),
                 *OpenAiApi(self._speech, talk).routes(),
                 *OpenApi().routes(),
-                AnnounceApi(lambda: status.engines.household if status.engines else None).route(),
-                websocket_route(HOUSE_PATH, lambda: status.houses),
-                websocket_route(VOICE_PATH, lambda: status.voices),
+                AnnounceApi(lambda access: status.tenant(access).household).route(),
+                websocket_route(HOUSE_PATH, lambda access: status.tenant(access).houses),
+                websocket_route(VOICE_PATH, lambda access: status.tenant(access).voices),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        self._http_settings = settings.http
+        self._watching: asyncio.Task[None] | None = None
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, logger=_CONNECTIONS_LOGGER
+        )
 
     @property
     def port(self) -> int:
@@ -132,12 +163,17 @@ class HttpServer:
         return int(addresses[0][1]) if addresses else self._port
 
     async def start(self) -> None:
-        """Listen; SettingsError when an address cannot be used."""
+        """Listen; SettingsError when an address or the certificate cannot be used."""
+        certificate = await asyncio.to_thread(certificate_of, self._http_settings)
+        context = None if certificate is None else certificate.context
+        page = await asyncio.to_thread(read_page, self._page) or [web.get("/", status_page)]
+        self._app[PAGE] = frozenset(route.path for route in page)
+        self._app.add_routes(page)
         await self._runner.setup()
         port = self._port
         for host in self._hosts:
             try:
-                await web.TCPSite(self._runner, host, port, reuse_address=True).start()
+                await web.TCPSite(self._runner, host, port, reuse_address=True, ssl_context=context).start()
             except OSError as error:
                 await self._runner.cleanup()
                 raise SettingsError(
@@ -145,9 +181,14 @@ class HttpServer:
                     "stop the program that uses it, or choose another with --http"
                 ) from None
             port = self.port  # port 0: the other addresses take the same one
+        if certificate is not None:
+            self._watching = asyncio.create_task(certificate.watch(), name="watch the certificate")
 
     async def close(self) -> None:
         """Stop listening and end all requests."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._runner.cleanup()
         await self._speech.close()
 
@@ -161,18 +202,28 @@ class HttpServer:
         return web.json_response({"status": "ready", "version": __version__})
 
     async def _exposition(self, request: web.Request) -> web.Response:
+        access = access_of(request)
+        if access.tenant:
+            return error_answer(
+                403, f"The token '{access.token}' is a tenant's, and the metrics are the whole server's"
+            )
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _EXPOSITION_TYPE})
 
     async def _voice_status(self, request: web.Request) -> web.Response:
         access = access_of(request)
         shown = {"role": access.role.word, "token": access.token}
-        return web.json_response({**self._status.as_dict(), "access": shown})
-
-    async def _page(self, request: web.Request) -> web.Response:
-        return web.Response(text=_PAGE, content_type="text/html", headers=_PAGE_HEADERS)
+        return web.json_response({**self._status.as_dict(self._status.tenant(access)), "access": shown})
 
 
-def _engines(engines: Engines) -> dict[str, object]:
+def _audit(status: Status, access: Access) -> Audit:
+    """The log of what is done for whoever asks; LoadingError while the engines are loading."""
+    household = status.tenant(access).household
+    if household is None:
+        raise LoadingError
+    return household.audit
+
+
+def _engines(engines: Engines, household: Household) -> dict[str, object]:
     return {
         "asr": {"model": engines.transcriber.name, "languages": list(engines.transcriber.languages)},
         "tts": {"voices": [voice.name for voice in engines.synthesizer.voices]},
@@ -185,70 +236,9 @@ def _engines(engines: Engines) -> dict[str, object]:
                     "problem": model.problem or None,
                     "first_token_ms": None if model.first_token_seconds is None else model.first_token_seconds * 1000,
                 }
-                for model in engines.agent.thinker.status()
+                for model in engines.agent_engines.thinker.status()
             ],
-            "memory": engines.household.no_memory or "ready",
-            "schedule": engines.household.timers_not_kept or "ready",
+            "memory": household.no_memory or "ready",
+            "schedule": household.timers_not_kept or "ready",
         },
     }
-
-
-_PAGE_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'unsafe-inline'; "
-    "style-src 'unsafe-inline'; frame-ancestors 'self'; base-uri 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Meadowlark</title>
-<style>
-  body { font: 1rem/1.5 system-ui, sans-serif; max-width: 44rem; margin: 2rem auto; padding: 0 1rem; }
-  table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top }
-  @media (prefers-color-scheme: dark) { body { background: #14171a; color: #e6e6e6 } }
-</style>
-<h1>Meadowlark</h1>
-<p id="state" role="status">Asking the server…</p>
-<table id="engines"></table>
-<h2>Last turns</h2>
-<table id="turns"></table>
-<script>
-  const row = (table, cells) => {
-    const line = table.insertRow();
-    for (const cell of cells) line.insertCell().textContent = cell;
-  };
-  async function show() {
-    const state = document.getElementById("state");
-    try {
-      const status = await (await fetch("api/v1/voice/status")).json();
-      const engines = document.getElementById("engines"), turns = document.getElementById("turns");
-      engines.replaceChildren(); turns.replaceChildren();
-      state.textContent = `Version ${status.version}, ${status.connections} connections`;
-      if (!status.engines) { state.textContent += ": engines are loading"; return; }
-      row(engines, ["Hears", status.engines.asr.model]);
-      row(engines, ["Wakes to", status.engines.wake.words.join(", ")]);
-      const agent = status.engines.agent;
-      for (const model of agent.models)
-        row(engines, ["Answers", model.ready ? model.name : `${model.name}: ${model.problem}`]);
-      row(engines, ["Speaks", status.engines.tts.voices.join(", ")]);
-      for (const house of status.houses) row(engines, ["Lends its house", house.name || "Home Assistant"]);
-      for (const [what, state] of [["Remembers", agent.memory], ["Keeps timers", agent.schedule]])
-        if (state !== "ready") row(engines, [what, state]);
-      row(turns, ["asked by", "answered by", "because", "sure", "outcome", "end of speech to first audio"]);
-      for (const turn of status.turns) {
-        const end = turn.marks_ms.speech_end, audio = turn.marks_ms.first_audio;
-        const how = turn.decision;
-        row(turns, [turn.service, turn.route, how.reason, how.confidence ?? "", turn.outcome,
-          end != null && audio != null ? `${Math.round(audio - end)} ms` : ""]);
-      }
-    } catch (error) {
-      state.textContent = "The server does not answer. Is it running?";
-    }
-  }
-  show();
-  setInterval(show, 3000);
-</script>
-</html>
-"""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
@@ -15,11 +14,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.config import JsonDict
 
 from handlers.errors import BusyError, MeadowlarkError, RequestError
-from server.access import access_of
+from server.access import Access, asks_for_token
+from server.origin import is_own_name, is_own_page
 
 _STATUS = {
     "busy": 429,
     "loading": 503,
+    "no-room": 503,
+    "not-allowed": 403,
+    "no-note": 404,
+    "not-connected": 404,
+    "nothing-to-undo": 409,
     "wrong-type": 415,
     "unsupported-audio": 415,
     "audio-too-long": 413,
@@ -39,6 +44,9 @@ _RETRY_SECONDS = 5
 
 _GONE_SECONDS = 0.5
 """Between two looks at whether a client is still there: so long is worked in vain at most."""
+
+BODY_SECONDS = 30.0
+"""For a body of JSON to arrive: a few kilobytes at most, sent as soon as the request is."""
 
 _TOO_LARGE = "The body is too large: a memory is one sentence, and a file of them goes to …/import"
 
@@ -61,6 +69,22 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class BodyError(RequestError):
+    """A body that is not of the shape that was asked for."""
+
+    def __init__(self, where: str, what: str) -> None:
+        """`where` is the path of what is wrong, as in 'messages.0.role'; empty where it is all of it."""
+        super().__init__("bad-request", what)
+        self.where = where
+
+
+class LoadingError(RequestError):
+    """The engines are not there yet."""
+
+    def __init__(self) -> None:
+        super().__init__("loading", "The server is loading its engines: try again in a few seconds")
+
+
 class GoneError(ConnectionResetError):
     """The client went, does not take its answer, or has to be told by a broken connection that it is not complete."""
 
@@ -79,8 +103,14 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
     by."""
     if not request.path.startswith(("/api/", "/v1/")):
         return await handler(request)
-    if not _is_own(request):
+    if not is_own_page(request):
         return error_answer(403, "This page is not the server's own: open the page that the server itself serves")
+    if not (asks_for_token(request) or is_own_name(request)):
+        return error_answer(
+            403,
+            "Without a token this server answers to its IP address and to 'localhost': use one of them, or add its "
+            "other names to the setting http.names",
+        )
     try:
         return await handler(request)
     except web.HTTPMethodNotAllowed as error:
@@ -99,39 +129,22 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         return web.Response(status=_GONE)
 
 
-def _is_own(request: web.Request) -> bool:
-    """Whether a request may come from a page of ours, or from a program. A browser says where its page came from, and
-    cannot send 'X-Forwarded-Host' for a stranger; without a token that was asked for it must also have asked for a name
-    that no stranger can point at this machine (DNS rebinding)."""
-    origin = request.headers.get("Origin")
-    try:
-        if origin is not None:
-            ours = {request.host.lower(), request.headers.get("X-Forwarded-Host", "").lower()}
-            if not (netloc := urlsplit(origin).netloc.lower()) or netloc not in ours:
-                return False
-        return bool(access_of(request).token) or _is_local_name(urlsplit(f"//{request.host}").hostname or "")
-    except ValueError:  # neither is an address
-        return False
-
-
-def _is_local_name(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        ipaddress.ip_address(host)
-        return True
-    return "." not in host or host.endswith((".local", ".lan", ".home.arpa", ".internal", ".localhost"))
-
-
 async def read_body(request: web.Request, shape: type[T]) -> T:
-    """A JSON object of this shape; RequestError for another."""
+    """A JSON object of this shape; BodyError for another, RequestError where none comes in time."""
     require_type(request, JSON)
     try:
-        return shape.model_validate_json(await request.read())
+        async with asyncio.timeout(BODY_SECONDS):
+            body = await request.read()
+    except TimeoutError:
+        raise RequestError("timeout", "The body did not arrive in time: send it again") from None
+    try:
+        return shape.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if first["type"] == "json_invalid":
-            raise RequestError("bad-request", "The body is not JSON") from None
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise RequestError("bad-request", f"{where}: {first['msg']}") from None
+            raise BodyError("", "The body is not JSON") from None
+        where = ".".join(map(str, first["loc"]))
+        raise BodyError(where, f"{where or 'the body'}: {first['msg']}") from None
 
 
 def require_type(request: web.Request, types: frozenset[str]) -> None:
@@ -141,25 +154,40 @@ def require_type(request: web.Request, types: frozenset[str]) -> None:
         raise RequestError("wrong-type", f"Send it with 'Content-Type: {wanted}'")
 
 
+def whole_number(request: web.Request, key: str, default: int, most: int) -> int:
+    """A number of the query, from 1 on; RequestError for what is none, or too much."""
+    text = request.query.get(key, str(default))
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= most:
+            return int(text)
+    raise RequestError("bad-request", f"'{key}' must be a whole number from 1 to {most}")
+
+
 class Places:
-    """So many requests of one kind at the same time; one more is told to come again."""
+    """So many requests of one kind at the same time for each tenant; one more is told to come again. No token has more
+    than half of its tenant's."""
 
     def __init__(self, most: int, what: str) -> None:
         """`what` is being done, as in '8 texts are being spoken'."""
         self._most = most
+        self._most_of_one = max(1, most // 2)
         self._what = what
-        self._taken = 0
+        self._taken: Counter[tuple[str, str]] = Counter()  # by tenant and token
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
+    def taken(self, access: Access) -> Iterator[None]:
         """Hold a place for the length of the block; RequestError 'busy' where there is none."""
-        if self._taken >= self._most:
+        key, token = (access.tenant, access.token), access.token
+        if sum(count for (tenant, _), count in self._taken.items() if tenant == access.tenant) >= self._most:
             raise RequestError("busy", f"{self._most} {self._what}: try again in a few seconds")
-        self._taken += 1
+        if token and self._taken[key] >= self._most_of_one:
+            raise RequestError("busy", f"{self._most_of_one} {self._what} for this token: try again in a few seconds")
+        self._taken[key] += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self._taken[key] -= 1
+            self._taken += Counter()  # those that hold none are forgotten
 
 
 async def while_here(request: web.Request, work: Coroutine[None, None, R]) -> R:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Annotated, Literal
 
 from aiohttp import web
@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from handlers.asr.stage import Hints, RecordingTranscript
 from handlers.audio import AudioFormat, Converter
+from server.access import Access, access_of
 from server.json_api import SOME_WORDS, is_text
 from server.openai_chat import CHAT_MODEL, ChatApi
 from server.openai_errors import OpenAiError, answered_so, read_openai
@@ -68,7 +69,7 @@ class SpeechBody(BaseModel):
 class OpenAiApi:
     """`/v1/audio/transcriptions`, `/v1/audio/speech`, `/v1/chat/completions` and `/v1/models`."""
 
-    def __init__(self, speech: Speech, talk: Talk) -> None:
+    def __init__(self, speech: Speech, talk: Callable[[Access], Talk]) -> None:
         self._speech = speech
         self._chat = ChatApi(talk)
         self._started = int(time.time())
@@ -85,7 +86,7 @@ class OpenAiApi:
     async def _transcribe(self, request: web.Request) -> web.StreamResponse:
         speech = self._speech
         own = speech.engines.transcriber.name
-        with speech.recordings.taken():
+        with speech.recordings.taken(access_of(request)):
             async with received(request, speech.largest_bytes) as upload:
                 _check_model(upload.last("model") or own, {own, *_HEARING})
                 shape, granularities = _shape(upload)
@@ -105,7 +106,7 @@ class OpenAiApi:
         voice = wanted.voice.id if isinstance(wanted.voice, _Voice) else wanted.voice
         choice = speech.choose("" if voice in _VOICES else voice, wanted.language)
         audio = speech.engines.synthesizer.format(choice)
-        with speech.texts.taken():
+        with speech.texts.taken(access_of(request)):
             spoken = speech.speak(wanted.input, choice)
             content_type, sound = self._written(spoken, audio, wanted.response_format)
             return await stream(request, sound, content_type)

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 from uuid import uuid4
 
@@ -79,9 +79,9 @@ class ChatApi:
     """Chats of OpenAI's clients. They send all of a chat each time; what follows on an answer of ours is the same
     conversation, in which a question of the assistant can be answered with a yes."""
 
-    def __init__(self, talk: Talk) -> None:
-        self._talk = talk
-        self._known: OrderedDict[str, str] = OrderedDict()  # conversation ids, by all that was said before
+    def __init__(self, talk: Callable[[Access], Talk]) -> None:
+        self._talk_of = talk
+        self._chats: dict[str, OrderedDict[str, str]] = {}  # by tenant: conversation ids, by all that was said before
 
     def routes(self) -> list[web.RouteDef]:
         return [web.post(CHAT, answered_so(self._complete))]
@@ -94,21 +94,17 @@ class ChatApi:
             raise OpenAiError("The last message must be the user's", "messages")
         access = access_of(request)
         # Whoever goes on with it first has it: another chat that began in the same way is another conversation.
-        conversation_id = self._known.pop(_digest(access, turns[:-1]), "") or uuid4().hex
-        asked = self._talk.request(access, turns[-1][1], conversation_id, body.language)
-        with self._talk.questions.taken():
-            chat = _Chat(self._talk, asked, _earlier(turns), body)
+        known = self._chats.setdefault(access.tenant, OrderedDict())
+        conversation_id = known.pop(_digest(access, turns[:-1]), "") or uuid4().hex
+        talk = self._talk_of(access)
+        asked = talk.request(access, turns[-1][1], conversation_id, body.language)
+        with talk.questions.taken(access):
+            chat = _Chat(talk, asked, _earlier(turns), body)
             work = chat.stream(request) if body.stream else chat.whole()
             answer, answered = await while_here(request, work)
         if answered is not None:
-            self._note(_digest(access, [*turns, ("assistant", answered.text)]), conversation_id)
+            _note(known, _digest(access, [*turns, ("assistant", answered.text)]), conversation_id)
         return answer
-
-    def _note(self, digest: str, conversation_id: str) -> None:
-        self._known[digest] = conversation_id
-        self._known.move_to_end(digest)
-        while len(self._known) > _MOST_CHATS:
-            self._known.popitem(last=False)
 
 
 class _Chat:
@@ -233,6 +229,13 @@ def _earlier(turns: Sequence[tuple[str, str]]) -> list[Elsewhere]:
         for (asker, question), (answerer, answer) in itertools.pairwise(turns)
         if (asker, answerer) == ("user", "assistant")
     ]
+
+
+def _note(known: OrderedDict[str, str], digest: str, conversation_id: str) -> None:
+    known[digest] = conversation_id
+    known.move_to_end(digest)
+    while len(known) > _MOST_CHATS:
+        known.popitem(last=False)
 
 
 def _digest(access: Access, turns: Sequence[tuple[str, str]]) -> str:

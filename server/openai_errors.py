@@ -8,10 +8,10 @@ from typing import TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from handlers.errors import MeadowlarkError
-from server.json_api import JSON, require_type, status_of, with_retry
+from server.json_api import BodyError, read_body, status_of, with_retry
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -83,12 +83,7 @@ async def openai_shape(request: web.Request, handler: Handler) -> web.StreamResp
 
 async def read_openai(request: web.Request, shape: type[T]) -> T:
     """A JSON object of this shape; OpenAiError for another."""
-    require_type(request, JSON)
     try:
-        return shape.model_validate_json(await request.read())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
-            raise OpenAiError("The body is not JSON") from None
-        param = ".".join(map(str, first["loc"])) or None
-        raise OpenAiError(f"{param or 'the body'}: {first['msg']}", param) from None
+        return await read_body(request, shape)
+    except BodyError as error:
+        raise OpenAiError(str(error), error.where or None) from None

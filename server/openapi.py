@@ -1,168 +1,20 @@
-"""What the REST part offers, as OpenAPI and as a page: one table of routes, the bodies from their pydantic models."""
+"""What the REST part offers, as OpenAPI and as a page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from html import escape
-from typing import Literal
 
 from aiohttp import web
-from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from handlers import __version__
-from server.conversation_api import PATH as CONVERSATION
-from server.conversation_api import ConversationBody
-from server.openai_api import SPEECH, TRANSCRIPTIONS, SpeechBody
-from server.openai_chat import CHAT, ChatBody
+from server.access import COOKIE
 from server.openai_errors import PREFIX
-from server.voice_api import SYNTHESIZE, TRANSCRIBE, SynthesizeBody
+from server.openapi_routes import ROUTES, TEXT, Route, Schema, object_of
 
 OPENAPI = "/api/v1/openapi.json"
 DOCS = "/api/docs"
-
-Schema = Mapping[str, object]
-
-_TEXT: Schema = {"type": "string"}
-_NUMBER: Schema = {"type": "number"}
-
-
-def _object(**properties: Schema) -> Schema:
-    """An object that has all of these, and perhaps more."""
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-def _list(items: Schema) -> Schema:
-    return {"type": "array", "items": items}
-
-
-_SEGMENT = _object(start=_NUMBER, end=_NUMBER, text=_TEXT, words=_list(_object(start=_NUMBER, end=_NUMBER, word=_TEXT)))
-_MODEL = _object(id=_TEXT, object=_TEXT, created={"type": "integer"}, owned_by=_TEXT)
-
-
-@dataclass(frozen=True)
-class Route:
-    """One address, and what comes back from it."""
-
-    method: Literal["get", "post"]
-    path: str
-    summary: str
-    answers: Mapping[str, Schema]
-    """By content type."""
-    errors: Sequence[int]
-    """Beside 401, 403 and 429, which a token or its absence has everywhere."""
-    body: type[BaseModel] | None = None
-    form: Schema | None = None
-    file_types: Sequence[str] = ()
-    """Of a file that may be the body itself."""
-    query: Sequence[str] = ()
-    in_path: Sequence[str] = ()
-    failing: Sequence[int] = (503,)
-
-
-ROUTES = [
-    Route(
-        "get", "/health", "Whether the server lives.", {"application/json": _object(status=_TEXT, version=_TEXT)}, []
-    ),
-    Route("get", "/ready", "Whether its engines are loaded.", {"application/json": _object(status=_TEXT)}, []),
-    Route(
-        "get",
-        "/api/v1/voice/status",
-        "Engines, models, satellites, the last turns.",
-        {"application/json": _object(version=_TEXT, id=_TEXT, name=_TEXT, turns=_list({"type": "object"}))},
-        [],
-    ),
-    Route(
-        "post",
-        TRANSCRIBE,
-        "What is said in a recording.",
-        {"application/json": _object(text=_TEXT, language=_TEXT, duration=_NUMBER, segments=_list(_SEGMENT))},
-        [400, 408, 413, 415, 422],
-        form={
-            **_object(file={"type": "string", "format": "binary"}),
-            "properties": {"file": {"type": "string", "format": "binary"}, "language": _TEXT},
-        },
-        file_types=["audio/wav", "audio/flac", "audio/ogg", "audio/mpeg", "audio/webm"],
-        query=["language"],
-    ),
-    Route(
-        "post",
-        SYNTHESIZE,
-        "A text as sound, sent while it is made.",
-        {"audio/wav": {"type": "string", "format": "binary"}},
-        [400, 413, 415, 422],
-        body=SynthesizeBody,
-    ),
-    Route(
-        "post",
-        CONVERSATION,
-        "A question and its answer; as events with 'Accept: text/event-stream'.",
-        {
-            "application/json": _object(
-                text=_TEXT, conversation_id=_TEXT, listen={"type": "boolean"}, timeline={"type": "object"}
-            ),
-            "text/event-stream": _TEXT,
-        },
-        [400, 413, 415, 422],
-        body=ConversationBody,
-    ),
-    Route(
-        "post",
-        TRANSCRIPTIONS,
-        "What is said in a recording, in OpenAI's shape.",
-        {"application/json": _object(text=_TEXT), "text/plain": _TEXT, "text/vtt": _TEXT},
-        [400, 404, 408, 413],
-        form={
-            **_object(file={"type": "string", "format": "binary"}),
-            "properties": {
-                "file": {"type": "string", "format": "binary"},
-                "model": _TEXT,
-                "language": _TEXT,
-                "prompt": _TEXT,
-                "response_format": {"type": "string", "enum": ["json", "text", "srt", "verbose_json", "vtt"]},
-                "timestamp_granularities[]": _list({"type": "string", "enum": ["word", "segment"]}),
-            },
-        },
-    ),
-    Route(
-        "post",
-        SPEECH,
-        "A text as sound, in OpenAI's shape.",
-        {
-            kind: {"type": "string", "format": "binary"}
-            for kind in ("audio/mpeg", "audio/ogg", "audio/aac", "audio/flac", "audio/wav", "audio/pcm")
-        },
-        [400, 404, 413],
-        body=SpeechBody,
-    ),
-    Route(
-        "post",
-        CHAT,
-        "A chat and its answer, in OpenAI's shape.",
-        {
-            "application/json": _object(id=_TEXT, object=_TEXT, choices=_list({"type": "object"})),
-            "text/event-stream": _TEXT,
-        },
-        [400, 404, 413],
-        body=ChatBody,
-    ),
-    Route(
-        "get",
-        "/v1/models",
-        "The names that 'model' may have.",
-        {"application/json": _object(object=_TEXT, data=_list(_MODEL))},
-        [],
-    ),
-    Route(
-        "get",
-        "/v1/models/{name}",
-        "One of them.",
-        {"application/json": _MODEL},
-        [404],
-        in_path=["name"],
-    ),
-]
 
 
 class OpenApi:
@@ -186,8 +38,8 @@ def document() -> dict[str, object]:
     """The whole of it, OpenAPI 3.1."""
     bodies = [(route.body, "validation") for route in ROUTES if route.body is not None]
     _, schemas = models_json_schema(bodies, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
-    own = _object(error=_TEXT)
-    openai = _object(error=_object(message=_TEXT, type=_TEXT, param={}, code={}))
+    own = object_of(error=TEXT)
+    openai = object_of(error=object_of(message=TEXT, type=TEXT, param={}, code={}))
     paths: dict[str, dict[str, object]] = {}
     for route in ROUTES:
         paths.setdefault(route.path, {})[route.method] = _operation(route)
@@ -199,10 +51,13 @@ def document() -> dict[str, object]:
             "description": "Speech to text, text to speech and conversation. The rest is in server/README.md.",
         },
         "paths": paths,
-        "security": [{"token": []}, {}],
+        "security": [{"token": []}, {"browser": []}, {}],
         "components": {
             "schemas": {**schemas.get("$defs", {}), "Error": own, "OpenAiError": openai},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "browser": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
         },
     }
 
@@ -211,22 +66,29 @@ def _operation(route: Route) -> dict[str, object]:
     error = "OpenAiError" if route.path.startswith(PREFIX) else "Error"
     told: Schema = {"$ref": f"#/components/schemas/{error}"}
     if route.path == "/ready":
-        told = _object(status=_TEXT, reason=_TEXT)
+        told = object_of(status=TEXT, reason=TEXT)
     failed = {"content": {"application/json": {"schema": told}}}
-    statuses = sorted({*route.errors, *route.failing, 401, 403, 429})
+    statuses = sorted({*route.errors, *route.refused})
     operation: dict[str, object] = {
         "summary": route.summary,
         "operationId": f"{route.method}{route.path.translate(_AS_NAME)}",
         "parameters": [
-            *({"name": name, "in": "query", "schema": _TEXT} for name in route.query),
-            *({"name": name, "in": "path", "required": True, "schema": _TEXT} for name in route.in_path),
+            *(
+                {"name": name, "in": "query", "required": name in route.needs, "schema": schema}
+                for name, schema in route.query.items()
+            ),
+            *({"name": name, "in": "path", "required": True, "schema": TEXT} for name in route.in_path),
         ],
         "responses": {
-            "200": {
+            str(route.status): {
                 "description": "As asked for.",
-                "content": {kind: {"schema": schema} for kind, schema in route.answers.items()},
+                **(
+                    {"content": {kind: {"schema": schema} for kind, schema in route.answers.items()}}
+                    if route.answers
+                    else {}
+                ),
             },
-            **{str(status): {"description": _WHY[status], **failed} for status in statuses},
+            **{str(status): _refusal(status, failed) for status in statuses},
         },
     }
     content: dict[str, object] = {}
@@ -240,6 +102,13 @@ def _operation(route: Route) -> dict[str, object]:
     return operation
 
 
+def _refusal(status: int, failed: Schema) -> Schema:
+    told = {"description": _WHY[status], **failed}
+    return {**told, "headers": _RETRY} if status in (429, 503) else told
+
+
+_RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+
 _AS_NAME = str.maketrans("/{}.", "____")
 
 _WHY = {
@@ -248,6 +117,7 @@ _WHY = {
     403: "The token may not, or the page that asks is not the server's own.",
     404: "There is nothing of this name.",
     408: "The body did not arrive in time.",
+    409: "It is a secret that is not kept, or there is nothing to take back.",
     413: "It is too long, or too large.",
     415: "The body is of another kind, or the file no sound.",
     422: "It cannot be served as it is: an empty text, a damaged file, a language or a voice that is not there.",
@@ -265,24 +135,28 @@ def _page() -> str:
     """The same for people: no script, and nothing from elsewhere."""
     sections = []
     for route in ROUTES:
-        fields = ""
-        if route.body is not None:
-            described = route.body.model_json_schema()
-            needed = described.get("required", [])
-            fields = "".join(
-                f"<li><code>{escape(name)}</code>{'' if name in needed else ' (optional)'}</li>"
-                for name in described["properties"]
-            )
-        elif route.form is not None:
-            properties = route.form["properties"]
-            assert isinstance(properties, Mapping)
-            fields = "".join(f"<li><code>{escape(name)}</code></li>" for name in properties)
         kinds = ", ".join(f"<code>{escape(kind)}</code>" for kind in route.answers)
+        fields = "".join(
+            f"<li><code>{escape(name)}</code>{'' if needed else ' (optional)'}</li>" for name, needed in _fields(route)
+        )
         sections.append(
             f"<section><h2><code>{route.method.upper()} {escape(route.path)}</code></h2>"
-            f"<p>{escape(route.summary)} Answers with {kinds}.</p>{f'<ul>{fields}</ul>' if fields else ''}</section>"
+            f"<p>{escape(route.summary)}{f' Answers with {kinds}.' if kinds else ''}</p>"
+            f"{f'<ul>{fields}</ul>' if fields else ''}</section>"
         )
     return _PAGE.replace("SECTIONS", "\n".join(sections))
+
+
+def _fields(route: Route) -> Iterator[tuple[str, bool]]:
+    """What can be sent, in the address and in the body, and whether it must be."""
+    for name in route.query:
+        yield name, name in route.needs
+    described = route.body.model_json_schema() if route.body is not None else route.form or {}
+    properties, needed = described.get("properties", {}), described.get("required", [])
+    assert isinstance(properties, Mapping)
+    assert isinstance(needed, list)
+    for name in properties:
+        yield name, name in needed
 
 
 _PAGE = """<!doctype html>

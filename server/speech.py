@@ -14,8 +14,9 @@ from handlers.errors import RequestError
 from handlers.tts.speaker import once, sentences, speak
 from handlers.tts.stage import VoiceChoice
 from handlers.workers import Workers
+from server.access import access_of
 from server.engines import Engines
-from server.json_api import Places, while_here
+from server.json_api import LoadingError, Places, while_here
 from server.settings import ServerSettings
 from server.uploads import Upload
 
@@ -32,16 +33,18 @@ class Speech:
     def __init__(self, engines: Callable[[], Engines | None], settings: ServerSettings) -> None:
         """`engines` gives them once they are loaded, None before."""
         self._loaded = engines
+        households = 1 + len(settings.tenants)
         self._longest_seconds = settings.http.recording_minutes * 60
+        self._languages = {key: tenant.asr.language for key, tenant in settings.tenants.items()}
         self._longest_text = settings.tts.longest_text
         self.largest_bytes = settings.http.recording_mb * 1_000_000
         """Of a file with a recording."""
         self.recordings = Places(settings.http.recordings, "recordings are being transcribed")
         """To be taken before a file is taken in."""
         self.texts = Places(settings.http.texts, "texts are being spoken")
-        self.writers = Workers("audio-writer", _THREADS, settings.http.texts)
+        self.writers = Workers("audio-writer", _THREADS, settings.http.texts * households)
         """Who write the files of what is spoken; they never wait for those that read."""
-        self._readers = Workers("audio-reader", _THREADS, settings.http.recordings)
+        self._readers = Workers("audio-reader", _THREADS, settings.http.recordings * households)
 
     async def close(self) -> None:
         await asyncio.gather(self._readers.close(), self.writers.close())
@@ -51,7 +54,7 @@ class Speech:
         """RequestError while they are being loaded."""
         engines = self._loaded()
         if engines is None:
-            raise RequestError("loading", "The server is loading its engines: try again in a few seconds")
+            raise LoadingError
         return engines
 
     async def transcribe(
@@ -64,6 +67,7 @@ class Speech:
         from server.audio_file import decode
 
         transcriber = self.engines.transcriber
+        language = language or self._languages.get(access_of(request).tenant, "")
         if len(language) > _LONGEST_NAME:
             raise RequestError("unknown-language", "This is not the tag of a language; 'en' is one")
         if language and language != "auto":

@@ -9,15 +9,13 @@ from uuid import uuid4
 
 from handlers.agent.agent import Agent
 from handlers.agent.conversations import Elsewhere
-from handlers.agent.handler import check_language
+from handlers.agent.handler import with_language
 from handlers.agent.stage import AnswerPart, Filler, Request
 from handlers.errors import RequestError
-from handlers.language import normalize
 from handlers.timeline import Timeline, recorded
 from server.access import Access
-from server.engines import Engines
 from server.json_api import Places
-from server.settings import HttpSettings
+from server.tenants import Tenant
 
 
 @dataclass(frozen=True)
@@ -32,23 +30,21 @@ class Answered:
 
 
 class Talk:
-    """Shared by all routes that answer questions, so that their bounds are those of the server."""
+    """Of one household. All routes that answer questions share it, so that their bounds are the household's."""
 
-    def __init__(
-        self, engines: Callable[[], Engines | None], settings: HttpSettings, on_timeline: Callable[[Timeline], None]
-    ) -> None:
-        """`engines` gives them once they are loaded, None before."""
-        self._loaded = engines
-        self._on_timeline = on_timeline
-        self.questions = Places(settings.questions, "questions are being answered")
+    def __init__(self, tenant: Tenant, questions: int) -> None:
+        """`questions` are answered at the same time, unless the tenant has limits of its own."""
+        self._tenant = tenant
+        most = questions if tenant.limits is None else tenant.limits.questions
+        self.questions = Places(most, "questions are being answered")
 
     @property
     def agent(self) -> Agent:
         """RequestError while it is being loaded."""
-        engines = self._loaded()
-        if engines is None:
+        household = self._tenant.household
+        if household is None:
             raise RequestError("loading", "The server is loading its engines: try again in a few seconds")
-        return engines.agent
+        return household.agent
 
     def request(self, access: Access, text: str, conversation_id: str, language: str = "") -> Request:
         """What somebody asks whom `access` let in; RequestError for what cannot be asked."""
@@ -58,10 +54,14 @@ class Talk:
             raise RequestError("no-text", "The text is empty: say or write something")
         if len(text) > settings.longest_question:
             raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
-        caller = settings.access.caller(user=access.user, token=access.token, token_role=access.role)
-        tag = normalize(language or settings.profile("", caller).language or settings.language)
-        check_language(tag)
-        return Request(text, tag, access.conversation(conversation_id), caller)
+        session = self.agent.session(
+            user=access.user,
+            token=access.token,
+            token_role=access.role,
+            language=language,
+            conversation=access.conversation(conversation_id),
+        )
+        return Request(text, with_language(session, settings))
 
     async def answer(
         self, request: Request, tell: Callable[[AnswerPart], Awaitable[None]], earlier: Sequence[Elsewhere] = ()
@@ -72,9 +72,9 @@ class Talk:
         """
         agent = self.agent
         given = remembered = ""
-        agent.conversations.interrupt(request.conversation_id)
-        agent.conversations.restore(request.conversation_id, earlier, request.caller)
-        with agent.attending(), recorded(Timeline(uuid4().hex, service="handle"), self._on_timeline) as timeline:
+        agent.conversations.interrupt(request.session.conversation)
+        agent.conversations.restore(request.session, earlier)
+        with agent.attending(), recorded(Timeline(uuid4().hex, service="handle"), self._tenant.on_timeline) as timeline:
             response = agent.respond(request, timeline)
             try:
                 async with contextlib.aclosing(response.parts()) as parts:

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import hmac
 import json
+import logging
 import os
 import secrets
 import time
@@ -17,16 +18,24 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from handlers.agent.caller import Role
 from handlers.errors import RequestError, SettingsError
+from handlers.files import give_to_owner
 from handlers.locking import InUseError, lock_file
+from handlers.session import Role
+
+_LOGGER = logging.getLogger(__name__)
 
 FIRST = "first"
-"""Name of the token that the server makes for itself when it is first asked to be reached from outside; an admin's."""
+"""Name of the token that the server makes when it is first reached from outside and there is none yet; an admin's."""
 
 LONGEST_NAME = 64
+"""Characters of a token's name, and of its tenant's."""
+
 MOST_TOKENS = 1000
 """A household has ten; each is compared with every request."""
+
+_OLD_FILE = "http-token"
+"""Where Meadowlark once kept its first token, as it is."""
 
 _FILE = "tokens.json"
 _LOCK = "tokens.lock"
@@ -48,6 +57,8 @@ class Token:
     created: str
     """UTC, ISO 8601."""
     sha256: str
+    tenant: str = ""
+    """The household or organisation whose it is, by its key in the settings; empty for the server's own."""
 
     @property
     def may(self) -> Role:
@@ -57,10 +68,9 @@ class Token:
 class Tokens:
     """The tokens of a data folder. What another process changes is seen with the next request."""
 
-    def __init__(self, folder: Path, first: str = "") -> None:
-        """`first` is the secret of the server's own token, where it has one."""
-        self._first = Token(FIRST, Role.ADMIN.word, "", "", _digest(first)) if first else None
+    def __init__(self, folder: Path) -> None:
         self._path = folder / _FILE
+        self._old_path = folder / _OLD_FILE
         self._lock = folder / _LOCK
         self._stamp: tuple[int, int, int] | None = None
         self._tokens: dict[str, Token] = {}
@@ -74,26 +84,41 @@ class Tokens:
         """Whose token this is. Takes the same time whichever it is, and none; SettingsError as `all`."""
         digest = _digest(secret)
         found = None
-        for token in [*self.all(), *([self._first] if self._first is not None else [])]:
+        for token in self.all():
             if hmac.compare_digest(token.sha256, digest):
                 found = token
         return found
 
-    def add(self, name: str, role: Role, user: str = "", secret: str | None = None) -> str:
+    def add(self, name: str, role: Role, user: str = "", tenant: str = "", secret: str = "") -> str:
         """Make a token, which is returned and never shown again. RequestError for a name that is taken or is none."""
-        if not (0 < len(name) <= LONGEST_NAME and name.isprintable() and name == name.strip()):
-            raise RequestError("bad-name", f"A token's name has 1 to {LONGEST_NAME} letters, digits or signs")
-        secret = secret or secrets.token_urlsafe(32)
+        for what, text in (("name", name), ("tenant", tenant or "-")):
+            if not (0 < len(text) <= LONGEST_NAME and text.isprintable() and text == text.strip()):
+                raise RequestError("bad-name", f"A token's {what} has 1 to {LONGEST_NAME} letters, digits or signs")
         with self._changing() as tokens:
-            if name in tokens or name == FIRST:
+            if name in tokens:
                 raise RequestError(
                     "taken", f"There is a token '{name}' already: revoke it first, or choose another name"
                 )
             if len(tokens) >= MOST_TOKENS:
                 raise RequestError("too-many", f"There are {MOST_TOKENS} tokens: revoke those that nobody uses")
-            created = datetime.now(UTC).isoformat(timespec="seconds")
-            tokens[name] = Token(name, role.word, user, created, _digest(secret))
+            secret = secret or secrets.token_urlsafe(32)
+            tokens[name] = _token(name, role, user, tenant, secret)
         return secret
+
+    def add_first(self) -> str:
+        """Where there is no token at all, make an admin's, which is returned and never shown again; else ''.
+
+        The file of an older Meadowlark is taken over: its secret is that of the first token from then on.
+        """
+        with self._locked():
+            old = self._read_old()
+            tokens = {token.name: token for token in self.all()}
+            secret = old or ("" if tokens else secrets.token_urlsafe(32))
+            if secret:
+                self._write({**tokens, FIRST: _token(FIRST, Role.ADMIN, "", "", secret)})
+            if old:
+                self._remove_old()
+        return "" if old else secret
 
     def revoke(self, name: str) -> None:
         """Make a token worthless from the next request on. RequestError when there is none of this name."""
@@ -110,12 +135,31 @@ class Tokens:
             yield tokens
             self._write(tokens)
 
+    def _read_old(self) -> str:
+        try:
+            return self._old_path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(
+                f"{self._old_path} cannot be read ({error}): delete it, and make a token with  "
+                "meadowlark-server token add NAME --role admin"
+            ) from None
+
+    def _remove_old(self) -> None:
+        try:
+            self._old_path.unlink()
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from None
+        _LOGGER.info("The token of %s goes on as 'first', kept as a hash; the file is removed", self._old_path)
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
             try:
                 descriptor = lock_file(self._lock)
+                give_to_owner(self._lock)
                 break
             except InUseError as error:
                 if time.monotonic() > deadline:
@@ -156,6 +200,7 @@ class Tokens:
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            give_to_owner(new)
             new.replace(self._path)
         except OSError as error:
             raise self._unusable(error.strerror or str(error)) from None
@@ -164,6 +209,11 @@ class Tokens:
         return SettingsError(
             f"{self._path} cannot be used ({why}): make the data folder writable, or choose another with --data-dir"
         )
+
+
+def _token(name: str, role: Role, user: str, tenant: str, secret: str) -> Token:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Token(name, role.word, user, created, _digest(secret), tenant)
 
 
 def _parsed(document: Mapping[str, object]) -> dict[str, Token]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from aiohttp.http_exceptions import BadHttpMessage
 
 from handlers.errors import RequestError
 from server.json_api import GoneError
+
+_LOGGER = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 1 << 18
 """Written at once: few enough to be no memory, many enough to be no work."""
@@ -47,30 +50,45 @@ class Upload:
 async def received(request: web.Request, largest: int) -> AsyncIterator[Upload]:
     """The file of a request, at most `largest` bytes, for the length of the block; on a disk, without a name.
 
-    RequestError `too-large`, `wrong-type`, `timeout`, or `bad-request` for a form without a file.
+    RequestError `too-large`, `wrong-type`, `timeout`, `no-room`, or `bad-request` for a form without a file.
     """
     if (request.content_length or 0) > largest + _MOST_FIELDS * _LONGEST_FIELD:
         raise _too_large(largest)
-    with tempfile.TemporaryFile() as file:
-        try:
-            async with asyncio.timeout(_UPLOAD_SECONDS):
-                if request.content_type == "multipart/form-data":
-                    fields = await _read_form(request, file, largest)
-                elif _is_recording(request.content_type):
-                    fields = {name: request.query.getall(name) for name in request.query}
-                    await _write(_body(request), file, largest)
-                else:
-                    raise RequestError(
-                        "wrong-type", "Send the file as a form with the field 'file', or with 'Content-Type: audio/wav'"
-                    )
-        except TimeoutError:
-            raise RequestError("timeout", "The file did not arrive in time: send it again") from None
-        except ConnectionResetError:
-            raise GoneError from None
-        except (web.RequestPayloadError, BadHttpMessage):
-            raise RequestError("bad-request", "The body is not what its headers say") from None
-        file.seek(0)
+    try:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 (it is closed below, where it may fail once more)
+    except OSError as error:
+        raise _no_room(error) from None
+    try:
+        fields = await _take(request, file, largest)
         yield Upload(file, fields)
+    finally:
+        with contextlib.suppress(OSError):  # of what could not be written, which was said
+            file.close()
+
+
+async def _take(request: web.Request, file: BinaryIO, largest: int) -> dict[str, list[str]]:
+    """Write the file, from its beginning; returns the fields beside it."""
+    try:
+        async with asyncio.timeout(_UPLOAD_SECONDS):
+            if request.content_type == "multipart/form-data":
+                fields = await _read_form(request, file, largest)
+            elif _is_recording(request.content_type):
+                fields = {name: request.query.getall(name) for name in request.query}
+                await _write(_body(request), file, largest)
+            else:
+                raise RequestError(
+                    "wrong-type", "Send the file as a form with the field 'file', or with 'Content-Type: audio/wav'"
+                )
+            await asyncio.to_thread(file.seek, 0)
+    except TimeoutError:
+        raise RequestError("timeout", "The file did not arrive in time: send it again") from None
+    except ConnectionResetError:
+        raise GoneError from None
+    except OSError as error:
+        raise _no_room(error) from None
+    except (web.RequestPayloadError, BadHttpMessage):
+        raise RequestError("bad-request", "The body is not what its headers say") from None
+    return fields
 
 
 def _is_recording(content_type: str) -> bool:
@@ -131,6 +149,11 @@ async def _part(part: BodyPartReader) -> AsyncIterator[bytes]:
 async def _body(request: web.Request) -> AsyncIterator[bytes]:
     while chunk := await asyncio.wait_for(request.content.read(_CHUNK_BYTES), _STALL_SECONDS):
         yield chunk
+
+
+def _no_room(error: OSError) -> RequestError:
+    _LOGGER.error("A file that was sent cannot be kept in %s: %s", tempfile.tempdir or "any folder", error.strerror)
+    return RequestError("no-room", "The server has no room for the file; its log says where")
 
 
 def _too_large(largest: int) -> RequestError:

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field
 from handlers.asr.stage import RecordingTranscript, Segment
 from handlers.audio import AudioFormat
 from handlers.errors import MeadowlarkError, RequestError
+from server.access import access_of
 from server.json_api import SOME_WORDS, Body, GoneError, is_text, read_body, refusal, while_here
 from server.speech import Speech
 from server.uploads import received
@@ -55,7 +56,7 @@ class VoiceApi:
         speech = self._speech
         try:
             _ = speech.engines  # nobody sends a file to hear afterwards that they are being loaded
-            with speech.recordings.taken():
+            with speech.recordings.taken(access_of(request)):
                 async with received(request, speech.largest_bytes) as upload:
                     if unknown := upload.fields.keys() - _FIELDS:
                         raise RequestError("bad-request", f"{min(unknown)}: is not known; beside the file: language")
@@ -70,7 +71,7 @@ class VoiceApi:
             wanted = await read_body(request, SynthesizeBody)
             speech.check_text(wanted.text)
             choice = speech.choose(wanted.voice, wanted.language)
-            with speech.texts.taken():
+            with speech.texts.taken(access_of(request)):
                 sound = wav(speech.speak(wanted.text, choice), speech.engines.synthesizer.format(choice))
                 return await stream(request, sound, "audio/wav")
         except MeadowlarkError as error:

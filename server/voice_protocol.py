@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from handlers.agent.stage import SAME_VOLUME, Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
-from handlers.errors import RequestError
 from handlers.pipeline.stage import (
     AnswerChunk,
     Answered,
@@ -34,6 +33,7 @@ from handlers.pipeline.stage import (
     VoiceStarted,
     VoiceStopped,
 )
+from server.websocket import read_message
 
 PROTOCOL = 1
 """Raised when an older side would misunderstand; `start` and `ready` carry it."""
@@ -95,6 +95,8 @@ class Cancel(Message):
 
 class Played(Message):
     type: Literal["played"]
+    turn: Count | None = None
+    """None is the newest with an answer."""
     seconds: Annotated[float, Field(ge=0, lt=_DAY_SECONDS)] | None = None
     """None is all of it."""
 
@@ -256,16 +258,7 @@ class AudioStart(Message):
 
 def read(text: str) -> FromClient | None:
     """A message of a client; None where its type is newer than we are. RequestError says what is wrong."""
-    try:
-        return FROM_CLIENT.validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-    if first["type"] == "union_tag_invalid" and isinstance(first["input"]["type"], str):
-        return None
-    if first["type"] == "json_invalid":
-        raise RequestError("bad-frame", "The text frame is not JSON")
-    where = ".".join(map(str, first["loc"])) or "the frame"
-    raise RequestError("bad-frame", f"{where}: {first['msg']}"[:1000])
+    return read_message(FROM_CLIENT, text, "frame")
 
 
 def encode(message: Message) -> str:

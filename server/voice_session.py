@@ -6,16 +6,26 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from uuid import uuid4
 
-from handlers.agent.caller import Role, SatelliteSettings
+from handlers.agent.access import SatelliteSettings
 from handlers.audio import BYTES_PER_SECOND, WIDTH
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.pipeline.handler import require_language
-from handlers.pipeline.stage import AudioPiece, Feedback, Stage, TurnEvent, TurnRequest, VoiceStopped
+from handlers.pipeline.stage import (
+    AnswerStarted,
+    AudioPiece,
+    Detected,
+    Feedback,
+    Stage,
+    TurnEvent,
+    TurnRequest,
+    VoiceStopped,
+)
 from handlers.pipeline.turn import Pipeline
+from handlers.session import Role
 from handlers.timeline import Outcome, Timeline
 from handlers.tts.speaker import once
 from handlers.wake.stage import require_words
@@ -69,6 +79,9 @@ _STALL_SECONDS = RESUME_SECONDS + 10.0
 _CANCEL_SECONDS = 5.0
 """For a cancelled turn; one that waits for a device to be switched is left behind."""
 
+_ANSWERS = 4
+"""Of which a client may say how much was played: the one that sounds, the one that interrupts it, and two to spare."""
+
 BAD_FRAME = 4400
 TOO_MANY = 4429
 TOO_SLOW = 4408
@@ -95,8 +108,12 @@ class _Turn:
     """Bytes."""
     feedback: Feedback = field(default_factory=Feedback)
     timeline: Timeline = field(default_factory=lambda: Timeline(uuid4().hex))
+    running: asyncio.Task[None] | None = None
+    """From the client's wish to its `done`."""
     work: asyncio.Task[None] | None = None
     cancelled: bool = False
+    waits: bool = False
+    """For its wake word, beside the turn before it."""
 
     def cancel(self) -> None:
         """Stop it, also where it has not begun."""
@@ -107,7 +124,8 @@ class _Turn:
 
 
 class VoiceSession:
-    """Runs one turn after the other. Whatever it says goes into its outbox, from which a connection takes it."""
+    """Runs one turn after the other, and beside it one that waits for its wake word. Whatever it says goes into its
+    outbox, from which a connection takes it."""
 
     def __init__(self, pipeline: Pipeline, access: Access, start: Start, may_begin: Callable[[], bool]) -> None:
         """`may_begin` counts a turn, and says whether its token may have one more. RequestError for a language or a
@@ -120,19 +138,20 @@ class VoiceSession:
         self._pipeline = pipeline
         self._may_begin = may_begin
         people = stages.agent.settings.access
-        self._caller = people.caller(
+        self._chosen_id = start.conversation_id or uuid4().hex
+        self._session = stages.agent.session(
             satellite=start.name if may_speak_for(access, people.satellites.get(start.name)) else "",
             user=access.user,
             token=access.token,
             token_role=access.role,
+            language=require_language(start.language, Stage.HANDLE, stages),
+            conversation=access.conversation(self._chosen_id),
         )
-        self._language = require_language(start.language, Stage.HANDLE, stages)
         self._voice = stages.synthesizer.choose(start.voice) if start.voice else None
-        self._chosen_id = start.conversation_id or uuid4().hex
-        self._conversation_id = access.conversation(self._chosen_id)
         self._began = time.monotonic()
-        self._turn: _Turn | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._turn: _Turn | None = None  # the newest
+        self._turns: list[_Turn] = []  # those that have not ended, in their order
+        self._answers: dict[int, Feedback] = {}  # of the newest turns with an answer
         self._closed = False
 
     def as_dict(self) -> dict[str, object]:
@@ -182,10 +201,12 @@ class VoiceSession:
                     self._turn.audio.close()
             case Cancel():
                 self._cancel()
-            case Played(seconds=seconds):
-                if self._turn is not None:
+            case Played(turn=number, seconds=seconds):
+                newest = next(reversed(self._answers), 0)
+                feedback = self._answers.get(newest if number is None else number)
+                if feedback is not None:
                     played = math.inf if seconds is None else seconds
-                    self._pipeline.played(self._conversation_id, self._turn.feedback, played)
+                    self._pipeline.played(self._session.conversation, feedback, played)
             case Ack(received=received):
                 if not self.outbox.acknowledge(received):
                     raise RefusedError(BAD_FRAME, "bad-frame", "ack.received: so many frames were not sent")
@@ -216,8 +237,9 @@ class VoiceSession:
         """Stop all work."""
         self._closed = True
         self._stop()
-        if self._running is not None:
-            _, stuck = await asyncio.wait([self._running], timeout=_CANCEL_SECONDS)
+        running = _running(self._turns)
+        if running:
+            _, stuck = await asyncio.wait(running, timeout=_CANCEL_SECONDS)
             if stuck:
                 _LOGGER.error("A turn of a voice session does not end when it is cancelled")
 
@@ -226,16 +248,14 @@ class VoiceSession:
         require_words(listen.wake_words, stages.wake.words)
         by_hand = listen.mode == "push_to_talk"
         start = Stage.WAKE if listen.wake_words and not by_hand else Stage.ASR
-        language = require_language(self._language, start, stages)
+        language = require_language(self._session.language, start, stages)
         self._begin(
             TurnRequest(
                 start,
                 Stage.TTS,
+                replace(self._session, language=language),
                 voice=self._voice,
                 wake_words=listen.wake_words,
-                language=language,
-                conversation_id=self._conversation_id,
-                caller=self._caller,
                 whole=by_hand,
                 stall_seconds=_STALL_SECONDS,
             )
@@ -246,43 +266,63 @@ class VoiceSession:
         if len(text) > limit:
             raise RequestError("text-too-long", f"A question may have {limit} characters")
         self._begin(
-            TurnRequest(
-                Stage.HANDLE,
-                Stage.TTS,
-                voice=self._voice,
-                language=self._language,
-                conversation_id=self._conversation_id,
-                caller=self._caller,
-            ),
+            TurnRequest(Stage.HANDLE, Stage.TTS, self._session, voice=self._voice),
             text,
         )
 
     def _begin(self, request: TurnRequest, text: str = "") -> None:
         if not self._may_begin():
             raise RefusedError(TOO_MANY, "too-many-turns", f"More than {TURNS_A_MINUTE} turns a minute: wait a minute")
-        self._stop()
-        self._turn = _Turn(self._turn.number + 1 if self._turn else 1, request, text)
-        self._running = asyncio.create_task(self._run(self._turn, self._running), name="turn of a voice session")
+        waits = request.start is Stage.WAKE
+        before = [turn for turn in self._turns if turn.waits or not waits]
+        if waits:
+            self._stand_by()
+        else:
+            self._stop()
+        turn = _Turn(self._turn.number + 1 if self._turn else 1, request, text, waits=waits)
+        self._turn = turn
+        self._turns.append(turn)
+        turn.running = asyncio.create_task(self._run(turn, _running(before)), name="turn of a voice session")
 
     def _cancel(self) -> None:
-        if self._running is not None and self._running.done():  # all of it was sent, but not all was heard
-            self._pipeline.stages.agent.conversations.interrupt(self._conversation_id)
+        # All of an answer may have been sent, but not all was heard.
+        self._pipeline.stages.agent.conversations.interrupt(self._session.conversation)
         self._stop()
 
+    def _stand_by(self) -> None:
+        """Make way for a turn that waits for its wake word: it alone waits and hears from now on."""
+        for turn in self._turns:
+            if turn.waits:
+                turn.cancel()
+            else:
+                turn.audio.close()
+
     def _stop(self) -> None:
-        if self._turn is not None:
-            self._turn.cancel()
+        for turn in self._turns:
+            turn.cancel()
         self.outbox.drop_audio()
 
-    async def _run(self, turn: _Turn, before: asyncio.Task[None] | None) -> None:
-        """A turn from the end of the one before to its own `done`; never cancelled, but its work may be."""
-        if before is not None:
-            await asyncio.wait([before])
+    async def _wake(self, turn: _Turn, detection: Message) -> None:
+        """The wake word came: what is under way ends, and nothing more of it is heard."""
+        turn.waits = False
+        before = [other for other in self._turns if other.number < turn.number]
+        for other in before:
+            other.cancel()
+        self.outbox.drop_audio()
+        self._tell(detection)
+        if before:
+            await asyncio.wait(_running(before))
+
+    async def _run(self, turn: _Turn, before: Sequence[asyncio.Task[None]]) -> None:
+        """A turn from the end of those before to its own `done`; never cancelled, but its work may be."""
+        if before:
+            await asyncio.wait(before)
         if not turn.cancelled:
             turn.work = asyncio.create_task(self._work(turn), name="work of a voice session")
             await asyncio.wait([turn.work])
-        if turn.cancelled:
+        if turn.cancelled and not turn.waits:
             self.outbox.drop_audio()  # that still came in while its work ended
+        self._turns.remove(turn)
         turn.timeline.finish(Outcome.CANCELLED)
         timeline = turn.timeline.as_dict()
         self._tell(Done(turn=turn.number, outcome=str(turn.timeline.outcome), timeline=timeline))
@@ -295,8 +335,12 @@ class VoiceSession:
                 return
             if isinstance(event, VoiceStopped):
                 turn.audio.close()  # the rest of a microphone that stays open is dropped, not waited for
+            if isinstance(event, AnswerStarted):
+                self._note_answer(turn)
             message = message_of(event, turn.number, self._chosen_id)
-            if message is not None:
+            if message is not None and isinstance(event, Detected):
+                await self._wake(turn, message)
+            elif message is not None:
                 await self.outbox.send(encode(message))
 
         if turn.request.start <= Stage.ASR:
@@ -316,6 +360,11 @@ class VoiceSession:
         finally:
             turn.audio.close()
 
+    def _note_answer(self, turn: _Turn) -> None:
+        self._answers[turn.number] = turn.feedback
+        while len(self._answers) > _ANSWERS:
+            del self._answers[next(iter(self._answers))]
+
     def _fail(self, turn: _Turn, code: str, text: str) -> None:
         turn.timeline.finish(Outcome.FAILED)
         self._tell(Error(turn=turn.number, code=code, text=text))
@@ -329,6 +378,10 @@ class VoiceSession:
     def overflows(self) -> bool:
         """Whether a client asks for more than it takes."""
         return self.outbox.waiting_bytes > 2 * WAITING_BYTES
+
+
+def _running(turns: Sequence[_Turn]) -> list[asyncio.Task[None]]:
+    return [turn.running for turn in turns if turn.running is not None]
 
 
 def may_speak_for(access: Access, place: SatelliteSettings | None) -> bool:

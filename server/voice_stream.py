@@ -15,7 +15,7 @@ from aiohttp import WSMsgType, web
 from handlers.errors import RequestError, SettingsError
 from handlers.pipeline.turn import Pipeline
 from server.access import Access, access_now, access_of
-from server.json_api import error_answer
+from server.json_api import error_answer, with_retry
 from server.voice_protocol import (
     MOST_AUDIO_BYTES,
     MOST_TEXT_BYTES,
@@ -44,13 +44,13 @@ _LOGGER = logging.getLogger(__name__)
 PATH = "/api/v1/voice/stream"
 
 MOST_SESSIONS = 64
-"""On one server: more than two cores can answer at the same time, and 128 MiB of frames at the most."""
+"""Of the server's own household: more than two cores can answer at the same time, and 128 MiB of frames at the most."""
 
 MOST_OF_TOKEN = 16
 """Sessions of one token: the browsers and phones of one household."""
 
-_MOST_CONNECTIONS = 2 * MOST_SESSIONS
-"""With those that have not said yet who they are."""
+_MOST_CONNECTIONS_OF_TOKEN = 2 * MOST_OF_TOKEN
+"""With those that have not said yet who they are: nobody keeps the others of a household out."""
 
 START_SECONDS = 10.0
 """For the first frame, which a client sends at once."""
@@ -95,8 +95,11 @@ _LAST_CODES = frozenset({_DONE, RESTART, BAD_FRAME, NO_ACCESS, BAD_VERSION, TOO_
 class Voices:
     """All sessions, by their ids, and the connections that some of them have."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
+    def __init__(self, pipeline: Pipeline, most: int = MOST_SESSIONS) -> None:
+        """`most` sessions at the same time."""
         self._pipeline = pipeline
+        self._most = most
+        self._most_connections = 2 * most  # with those that have not said yet who they are
         self._sessions: dict[str, VoiceSession] = {}
         self._connected: dict[str, VoiceConnection] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
@@ -115,9 +118,13 @@ class Voices:
         if not socket.can_prepare(request).ok:
             return error_answer(426, "This address is for WebSocket connections")
         task = asyncio.current_task()
-        if task is None or self._closing or len(self._connections) >= _MOST_CONNECTIONS:
+        if task is None or self._closing or len(self._connections) >= self._most_connections:
             return error_answer(503, "The server stops" if self._closing else "Too many connections: try again later")
-        connection = VoiceConnection(socket, self, access_of(request), partial(access_now, request))
+        access = access_of(request)
+        ours = sum(other.access.token == access.token for other in self._connections.values())
+        if access.token and ours >= min(_MOST_CONNECTIONS_OF_TOKEN, self._most_connections // 2):
+            return with_retry(error_answer(429, f"The token '{access.token}' has {ours} connections: close some"))
+        connection = VoiceConnection(socket, self, access, partial(access_now, request))
         self._connections[task] = connection
         try:
             if request.transport is not None and (raw := request.transport.get_extra_info("socket")) is not None:
@@ -137,17 +144,23 @@ class Voices:
         none."""
         session = self._sessions.get(start.session)
         resumed = session is not None and session.access == access and session.outbox.rewind(start.received)
+        if session is not None and not resumed and session.access == access:  # nobody can go on with it any more
+            self._take_from_its_connection(session)
+            self._end(session)
         if session is None or not resumed:
             session = self._open(start, access)
-        before = self._connected.pop(session.id, None)
-        if before is not None:
-            before.end(TAKEN_OVER, "taken over")
+        self._take_from_its_connection(session)
         expiry = self._expiries.pop(session.id, None)
         if expiry is not None:
             expiry.cancel()
         self._connected[session.id] = connection
         session.outbox.greet(session.ready(resumed=resumed))
         return session
+
+    def _take_from_its_connection(self, session: VoiceSession) -> None:
+        connection = self._connected.pop(session.id, None)
+        if connection is not None:
+            connection.end(TAKEN_OVER, "taken over")
 
     def leave(self, connection: VoiceConnection, session: VoiceSession, code: int) -> None:
         """A connection has ended; its session waits for another, unless this was meant to be the end."""
@@ -174,7 +187,7 @@ class Voices:
     def _open(self, start: Start, access: Access) -> VoiceSession:
         session = VoiceSession(self._pipeline, access, start, partial(self._may_begin, access.token))
         ours = [key for key, other in self._sessions.items() if other.access.token == access.token]
-        if len(ours) >= MOST_OF_TOKEN or len(self._sessions) >= MOST_SESSIONS:
+        if len(ours) >= MOST_OF_TOKEN or len(self._sessions) >= self._most:
             left = next((key for key in self._expiries if key in ours), None)  # that waits longest for its client
             if left is None:
                 raise RefusedError(TOO_MANY, "too-many", "Too many sessions are open: close some, and try again")
@@ -211,7 +224,8 @@ class VoiceConnection:
         """`access_now` says what the token allows by then, None when it is worthless."""
         self._socket = socket
         self._voices = voices
-        self._access = access
+        self.access = access
+        """What it could do when it was let in."""
         self._access_now = access_now
         self._session: VoiceSession | None = None
         self._working: list[asyncio.Task[None]] = []
@@ -287,7 +301,7 @@ class VoiceConnection:
             raise RequestError(
                 "protocol", f"This server speaks version {PROTOCOL}, not {start.protocol}: update {older}"
             )
-        return self._voices.join(self, start, self._access)
+        return self._voices.join(self, start, self.access)
 
     async def _listen_to(self, session: VoiceSession) -> None:
         while True:
@@ -365,7 +379,7 @@ class VoiceConnection:
             _LOGGER.error("A voice session is ended: %s", error)
             self.end(_INTERNAL, "internal")
             return False
-        if access is None or not access.covers(self._access):
+        if access is None or not access.covers(self.access):
             text = "The token was revoked or changed: ask for another one"
             self.end(NO_ACCESS, "token", Error(code="no-access", text=text, fatal=True))
             return False

@@ -52,7 +52,7 @@ class Faculties:
         return build_messages(
             request,
             history[-turns:] if turns else [],
-            self.settings.profile(request.wake_word, request.caller),
+            self.settings.profile(request.wake_word, request.session),
             self.now(),
             notes=[self.memories.sentence(note) for note in notes] if self.memories is not None else None,
             tools=able,

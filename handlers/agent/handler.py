@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 from babel import Locale, UnknownLocaleError
@@ -12,10 +13,10 @@ from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
 
 from handlers.agent.agent import Agent
-from handlers.agent.caller import AccessSettings, Caller
 from handlers.agent.stage import SAME_VOLUME, AgentSettings, Filler, Request, Volume
 from handlers.errors import RequestError
 from handlers.language import normalize, primary
+from handlers.session import Session
 from handlers.timeline import Timeline, ignore, recorded
 from handlers.wire import fields
 from handlers.wire.connection import Connection
@@ -36,14 +37,12 @@ class AgentHandler:
         self,
         connection: Connection,
         agent: Agent,
-        settings: AgentSettings,
         on_timeline: Callable[[Timeline], None] = ignore,
         ping_seconds: float = PING_SECONDS,
     ) -> None:
         """Work that sends nothing for `ping_seconds` sends a `ping`."""
         self._connection = connection
         self._agent = agent
-        self._settings = settings
         self._on_timeline = on_timeline
         self._ping_seconds = ping_seconds
         self._answers = Ordered(connection, "handle")
@@ -52,10 +51,10 @@ class AgentHandler:
         return Transcript.is_type(event_type)
 
     async def handle(self, event: Event) -> None:
-        self._answers.start(self._answer(read_request(event, self._settings)))
+        self._answers.start(self._answer(read_request(event, self._agent)))
 
     async def _answer(self, request: Request) -> None:
-        context = {"conversation_id": request.conversation_id}
+        context = {"conversation_id": request.session.conversation}
         heartbeat = Heartbeat(self._connection, self._ping_seconds)
         await heartbeat.send(HandledStart(context=context).event())
         text = remembered = ""
@@ -85,7 +84,7 @@ class AgentHandler:
                 response.remember(remembered)
         await self._connection.send(HandledStop().event())
         asks = self._agent.asks(request, text)
-        await self._connection.send(handled_event(text, request.conversation_id, volume, asks))
+        await self._connection.send(handled_event(text, request.session.conversation, volume, asks))
 
 
 def handled_event(text: str, conversation_id: str, volume: Volume, asks: bool) -> Event:
@@ -100,27 +99,33 @@ def handled_event(text: str, conversation_id: str, volume: Volume, asks: bool) -
     return event
 
 
-def read_request(event: Event, settings: AgentSettings) -> Request:
+def read_request(event: Event, agent: Agent) -> Request:
     """The request of a `transcript` event; a conversation without an id gets one, which the answer carries."""
-    text = fields.text(event, "text", limit=settings.longest_question).strip()
+    text = fields.text(event, "text", limit=agent.settings.longest_question).strip()
     if not text:
         raise RequestError("no-text", "The text is empty: say or write something")
+    session = read_session(event, agent, fields.optional_text(event, "language") or "")
+    return Request(text, with_language(session, agent.settings))
+
+
+def read_session(event: Event, agent: Agent, language: str) -> Session:
+    """Who speaks, where and in which conversation, as the `context` of an event says it."""
     context = fields.mapping(event, "context")
-    caller = read_caller(context, settings.access)
-    tag = normalize(
-        fields.optional_text(event, "language") or settings.profile("", caller).language or settings.language
-    )
-    check_language(tag)
-    return Request(text, tag, context_id(context, "conversation_id") or uuid4().hex, caller)
-
-
-def read_caller(context: fields.Json, access: AccessSettings) -> Caller:
-    """Who speaks and where, as the `context` of an event says it."""
-    return access.caller(
+    return agent.session(
         satellite=context_id(context, "satellite_id"),
         user=context_id(context, "user_id"),
         room=context_id(context, "room"),
+        language=language,
+        conversation=context_id(context, "conversation_id") or uuid4().hex,
     )
+
+
+def with_language(session: Session, settings: AgentSettings) -> Session:
+    """With the language of a written question: the session's own, the profile's, or that of the settings. RequestError
+    when nobody speaks it."""
+    tag = normalize(session.language or settings.profile("", session).language or settings.language)
+    check_language(tag)
+    return replace(session, language=tag)
 
 
 def check_language(tag: str) -> None:

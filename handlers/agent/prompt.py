@@ -40,7 +40,7 @@ def build_messages(
     any; `house` is what the house tells of itself and of its tools, the same for many turns.
     """
     data = tools or notes is not None
-    prompt = system_prompt(request.language, profile, now, tools=tools, data=data)
+    prompt = system_prompt(request.session.language, profile, now, tools=tools, data=data)
     messages = [Message("system", f"{prompt}\n\n{house}" if house else prompt)]
     for turn in history:
         messages.append(Message("user", turn.question))
@@ -66,7 +66,7 @@ def _circumstances(request: Request, notes: Sequence[str], now: datetime, tools:
     if notes:
         parts.append(as_data("memory", "\n".join(f"- {note}" for note in notes)))
     if tools:
-        room = clean(request.caller.room)  # a client may say what it likes
+        room = clean(request.session.room)  # a client may say what it likes
         place = f", in the room: {room}" if room else ""
         parts.append(f"(It is {now:%H:%M}{place}.)")
     return parts

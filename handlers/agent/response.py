@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from handlers.agent.caller import Role
 from handlers.agent.conversations import Turn
 from handlers.agent.faculties import Faculties
 from handlers.agent.heard import Playback
@@ -21,10 +20,11 @@ from handlers.agent.safety.audit import Action
 from handlers.agent.safety.confirm import Doing, Pending
 from handlers.agent.skills import locale_of
 from handlers.agent.skills.stage import Match, Occasion, Reply
-from handlers.agent.stage import AnswerPart, Filler, Message, Request, Volume, Written, place_of
+from handlers.agent.stage import AnswerPart, Filler, Message, Request, Volume, Written
 from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolResult, ToolStarted
 from handlers.agent.tools.toolbox import ToolTurn, as_message
 from handlers.errors import EngineError, MeadowlarkError
+from handlers.session import Role
 from handlers.timeline import Mark, Timeline
 from handlers.whole import to_its_end
 
@@ -57,8 +57,8 @@ class Response:
         self._faculties = faculties
         self._timeline = timeline
         self._committed = committed
-        self._place = place_of(request)
-        self._history = faculties.conversations.history(request.conversation_id, request.caller)
+        self._place = request.session.place
+        self._history = faculties.conversations.history(request.session)
         self._untrusted = any(turn.untrusted for turn in self._history)
         self._match: Match | None = None
         self._borrowed = Borrowed(self.request.lent)
@@ -88,7 +88,7 @@ class Response:
             return
         untrusted = self._untrusted or (self._tools is not None and self._tools.untrusted)
         turn = Turn(self.request.text, answer, playback, self._match, untrusted)
-        self._faculties.conversations.add(self.request.conversation_id, turn, self.request.caller)
+        self._faculties.conversations.add(self.request.session, turn)
         memories = self._faculties.memories
         if memories is None or self._tools is None:  # a skill remembers by itself what should be remembered
             return
@@ -114,7 +114,7 @@ class Response:
         self._timeline.route = f"skill/{intent}"
         if intent == "No" or pending is None:  # it has waited too long since the route was chosen
             yield self._sentence("NotConfirmed")
-        elif self.request.caller.role < pending.role:
+        elif self.request.session.role < pending.role:
             yield self._sentence("NotAllowed")
         else:
             async with contextlib.aclosing(self._confirmed(pending)) as parts:
@@ -137,7 +137,7 @@ class Response:
             text = self._failed("The confirmed action", error)
         finally:
             if pending.forgets:
-                self._faculties.conversations.forget(self.request.conversation_id)
+                self._faculties.conversations.forget(self.request.session.conversation)
         yield text
 
     async def _perform(self, match: Match) -> AsyncGenerator[AnswerPart, None]:
@@ -145,7 +145,7 @@ class Response:
         self._match = match
         self._timeline.route = f"skill/{match.intent}"
         await self._committed.wait()
-        locale = locale_of(self.request.language, match.language)
+        locale = locale_of(self.request.session.language, match.language)
         occasion = Occasion(self.request, self._history, self._faculties.now(), locale)
         perform = partial(self._faculties.skills.perform, match, occasion)
         try:
@@ -164,11 +164,12 @@ class Response:
         """Let the house do what it understood. Where it understands it no more, a language model thinks about it."""
         self._timeline.route = f"house/{understood.intent}"
         await self._committed.wait()
-        caller, heard = self.request.caller, "" if self.request.private else self.request.text
-        if caller.role < Role.USER:  # whether somebody is at home is not for everybody either
+        request = self.request
+        if request.session.role < Role.USER:  # whether somebody is at home is not for everybody either
             yield self._sentence("NotAllowed")
             return
-        action = Action(f"house/{understood.intent}", {}, caller, heard, self._timeline.turn_id)
+        intent, turn_id = f"house/{understood.intent}", self._timeline.turn_id
+        action = Action(intent, {}, request.session, request.text, turn_id, discreet=request.private)
         try:
             done = await to_its_end(self._in_house(understood, action))
         except MeadowlarkError as error:
@@ -212,12 +213,13 @@ class Response:
         skills = self._faculties.skills
         if not skills.acts(match.intent):
             return await work()
-        discreet = self.request.private or skills.discreet(match.intent)
-        heard, slots = ("", {}) if discreet else (self.request.text, match.slots)
-        action = Action(f"skill/{match.intent}", slots, self.request.caller, heard, self._timeline.turn_id, confirmed)
+        request, turn_id = self.request, self._timeline.turn_id
+        discreet = request.private or skills.discreet(match.intent)
+        intent = f"skill/{match.intent}"
+        action = Action(intent, match.slots, request.session, request.text, turn_id, confirmed, discreet)
         async with self._faculties.audit.acting(action) as ending:
             reply = await work()
-            ending.text, ending.failed = "" if discreet else reply.text, False
+            ending.text, ending.failed, ending.asked = reply.text, False, reply.pending is not None
             return reply
 
     async def _think(self, route: Route) -> AsyncGenerator[AnswerPart, None]:
@@ -277,7 +279,7 @@ class Response:
             filler = None
             await self._committed.wait()  # no tool runs on a guess
             if doubtful := tools.destructive(calls):
-                action, role = partial(self._go_on, messages, said, calls, tools), self.request.caller.role
+                action, role = partial(self._go_on, messages, said, calls, tools), self.request.session.role
                 pending = Pending(action, role=role, borrowed=self._borrowed)
                 self._faculties.confirmations.ask(self._place, pending)
                 yield _sentence_after(spoken, self._question(tools, doubtful))
@@ -353,11 +355,11 @@ class Response:
     def _asks_to_act(self) -> bool:
         """Whether the first word is one of a request to do something, rather than of a question."""
         first = self.request.text.casefold().split(maxsplit=1)[:1]
-        actions = self._faculties.skills.spoken_words(self.request.language, "actions")
+        actions = self._faculties.skills.spoken_words(self.request.session.language, "actions")
         return bool(first) and first[0].strip(",.!") in actions
 
     def _sentence(self, name: str) -> str:
-        return self._faculties.skills.sentence(name, self.request.language)
+        return self._faculties.skills.sentence(name, self.request.session.language)
 
 
 async def _run(

@@ -95,7 +95,7 @@ class Router:
     def route(self, request: Request, history: Sequence[Turn], confirming: bool = False) -> Route:
         """The route of a request. `confirming`: an action waits for a yes from where this was said. What the house
         understands counts where it was looked up before."""
-        match = self._skills.match(request.text, request.language)
+        match = self._skills.match(request.text, request.session.language)
         if match is not None:
             return self._known(match, request, history, confirming)
         understood = self._house.understands(request)
@@ -105,20 +105,20 @@ class Router:
             return Route(Kind.FAST, _WHOLE, "the house knows the whole sentence", understood=understood)
         before = history[-1].match if history else None
         if before is not None:
-            match = self._follow_ups.complete(before, request.text, request.language)
+            match = self._follow_ups.complete(before, request.text, request.session.language)
             if match is not None:
                 return self._choose(_COMPLETED, "a follow-up to what a skill answered", match)
-        if history and self._follow_ups.looks_like_followup(request.text, request.language):
+        if history and self._follow_ups.looks_like_followup(request.text, request.session.language):
             return self._think(0.0, "a follow-up that no skill can complete")
         return self._think(0.0, "no skill knows the sentence")
 
     def has_skill(self, request: Request) -> bool:
         """Whether a skill knows the sentence: then the house need not be asked."""
-        return self._skills.match(request.text, request.language) is not None
+        return self._skills.match(request.text, request.session.language) is not None
 
     def is_complete(self, request: Request) -> bool:
         """Whether a skill or the house knows the sentence, and no word can follow: then it needs no patience."""
-        match = self._skills.match(request.text, request.language)
+        match = self._skills.match(request.text, request.session.language)
         if match is not None:
             return match.intent not in _MAY_GO_ON
         understood = self._house.understands(request)

@@ -9,20 +9,21 @@ from typing import Literal, Protocol, Self
 
 from pydantic import Field, model_validator
 
-from handlers.agent.caller import ANYBODY, AccessSettings, Caller
+from handlers.agent.access import AccessSettings
 from handlers.agent.house.stage import Lent
 from handlers.agent.llm.locality import check_local, is_cloud_model, require_local
 from handlers.agent.llm.settings import BuiltinSettings, EndpointSettings, OllamaSettings, ThinkSettings
-from handlers.agent.memory.settings import MemorySettings
+from handlers.agent.memory.settings import MemorySettings, OwnMemorySettings
 from handlers.agent.profiles import Length, Profile, ProfileSettings, choose_profile
 from handlers.agent.safety.audit import AuditSettings
 from handlers.agent.tools.settings import ToolSettings
 from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolSpec, ToolStarted
+from handlers.session import ANYBODY, Session
 from handlers.settings import Section
 
 
-class AgentSettings(Section):
-    """Conversation."""
+class OwnSettings(Section):
+    """Conversation: what each household has for itself."""
 
     language: str = "en"
     """Language when the client names none."""
@@ -38,6 +39,20 @@ class AgentSettings(Section):
 
     profiles: list[ProfileSettings] = Field(default_factory=list)
     """Other personas, languages, voices and lengths, by wake word, satellite and person. The first that fits counts."""
+
+    access: AccessSettings = AccessSettings()
+    tools: ToolSettings = ToolSettings()
+    audit: AuditSettings = AuditSettings()
+
+
+class TenantAgentSettings(OwnSettings):
+    """Conversation in the household of a tenant. Nothing is taken over from the server's own household."""
+
+    memory: OwnMemorySettings = OwnMemorySettings()
+
+
+class AgentSettings(OwnSettings):
+    """Conversation."""
 
     quick_sentence_seconds: float = Field(1.5, ge=0, le=60)
     """Where the language model is expected to need longer for its first word, a short sentence fills the time;
@@ -65,15 +80,12 @@ class AgentSettings(Section):
     """Language models as they are asked, one after the other: 'ollama', names of endpoints, 'builtin'. Empty is all,
     in this order."""
 
-    access: AccessSettings = AccessSettings()
     think: ThinkSettings = ThinkSettings()
     ollama: OllamaSettings = OllamaSettings()
     endpoints: list[EndpointSettings] = Field(default_factory=list)
     """Servers that speak OpenAI's protocol."""
 
     builtin: BuiltinSettings = BuiltinSettings()
-    tools: ToolSettings = ToolSettings()
-    audit: AuditSettings = AuditSettings()
     memory: MemorySettings = MemorySettings()
 
     @model_validator(mode="after")
@@ -104,33 +116,31 @@ class AgentSettings(Section):
                 raise ValueError(f"agent.order: there is no language model '{name}'; there are {', '.join(known)}")
         return self
 
-    def profile(self, wake_word: str, caller: Caller) -> Profile:
+    def of_tenant(self, own: TenantAgentSettings) -> AgentSettings:
+        """The same language models and bounds for another household, which has all else for itself."""
+        memory = self.memory.model_copy(update=dict(own.memory))
+        mine = {name: getattr(own, name) for name in OwnSettings.model_fields}
+        return self.model_copy(update={**mine, "memory": memory})
+
+    def profile(self, wake_word: str, session: Session) -> Profile:
         """How the assistant is in a turn."""
         default = Profile(self.persona, self.length)
-        return choose_profile(self.profiles, default, wake_word, caller.satellite, caller.user)
+        return choose_profile(self.profiles, default, wake_word, session.satellite, session.user)
 
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody said, who, and where."""
+    """What somebody said, and the session in which they did."""
 
     text: str
-    language: str = "en"
-    conversation_id: str = ""
-    """Requests with the same id are one conversation."""
-    caller: Caller = ANYBODY
+    session: Session = ANYBODY
+    """Its language is known."""
     wake_word: str = ""
     """The wake word that began the turn, if one did: it may have a persona of its own."""
     private: bool = False
     """Whether the place is in private mode: nothing of what is said is kept."""
     lent: Lent | None = field(default=None, compare=False)
     """What a house lends to this turn."""
-
-
-def place_of(request: Request) -> str:
-    """Where something is said: at a satellite, else in a conversation. There a yes counts, and private mode."""
-    caller = request.caller
-    return f"satellite {caller.satellite}" if caller.satellite else f"conversation {request.conversation_id}"
 
 
 @dataclass(frozen=True)

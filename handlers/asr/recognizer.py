@@ -65,15 +65,17 @@ class Recognizer:
         turns: TurnDetector | None = None,
         phrases: Sequence[str] = (),
         names: Callable[[], Sequence[str]] = tuple,
+        language: str | None = None,
     ) -> None:
         """`phrases` are wake phrases and names of the assistant, after which a speaker only begins; `names` gives those
-        of the house, which may change."""
+        of the house, which may change. `language` is that of a speaker who names none, instead of the transcriber's."""
         self.transcriber = transcriber
         self._vad = vad
         self._settings = settings
         self._turns = turns
         self._phrases = phrases
         self._names = names
+        self._language = language
 
     async def recognize(
         self,
@@ -99,6 +101,7 @@ class Recognizer:
         `answering` says that the assistant has asked something: a lone name is then an answer, not a beginning.
         Raises RequestError for a file that is too long.
         """
+        language = language or self._language
         spoken = language or self._settings.language
         names = [*hints.names, *self._settings.names, *self._names()]
         hints = Hints(names, [*hints.terms, *self._settings.terms])

@@ -67,14 +67,24 @@ class EndpointSettings(Section):
     """Audio kept after the last speech frame, for soft last consonants. No longer than `pause_ms`."""
 
 
-class AsrSettings(Section):
+class OwnAsrSettings(Section):
+    """Speech to text: what each household has for itself."""
+
+    language: str = "en"
+    """Language when the client names none; 'auto' lets Whisper decide, which costs time and errs on short commands."""
+
+    names: list[Phrase] = Field(default_factory=list, max_length=500)
+    """Names of rooms, devices and people that Whisper is to expect, and that near misses are mended to."""
+
+    terms: list[Phrase] = Field(default_factory=list, max_length=500)
+    """Other words that Whisper is to expect; they are not mended to."""
+
+
+class AsrSettings(OwnAsrSettings):
     """Speech to text."""
 
     model: str = "whisper-base"
     """A model name (see meadowlark-models list) or the folder of a faster-whisper model."""
-
-    language: str = "en"
-    """Language when the client names none; 'auto' lets Whisper decide, which costs time and errs on short commands."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where Whisper runs; 'auto' takes a CUDA GPU when CTranslate2 finds one."""
@@ -94,12 +104,6 @@ class AsrSettings(Section):
 
     window_longest_seconds: int = Field(10, ge=0, le=30)
     """Longer audio is given Whisper's own 30 s: long sentences lost more in the short window than commands did."""
-
-    names: list[Phrase] = Field(default_factory=list, max_length=500)
-    """Names of rooms, devices and people that Whisper is to expect, and that near misses are mended to."""
-
-    terms: list[Phrase] = Field(default_factory=list, max_length=500)
-    """Other words that Whisper is to expect; they are not mended to."""
 
     prompt_tokens: int = Field(160, ge=0, le=223)
     """Tokens of expected names and words that Whisper is given, some fifty names. It was trained on up to 223."""

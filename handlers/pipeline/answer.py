@@ -91,7 +91,7 @@ class Answer:
             finally:
                 if not self._playback.complete:
                     self._remember()
-                    self._agent.conversations.interrupt(self.question.conversation_id)
+                    self._agent.conversations.interrupt(self.question.session.conversation)
 
     async def cancel(self) -> None:
         """Stop all work on it."""
@@ -119,7 +119,7 @@ class Answer:
                 if isinstance(part, str):
                     to_speak.put_nowait(part)
                 elif isinstance(part, Filler):
-                    self._playback.aside = speakable(part.text, self.question.language)
+                    self._playback.aside = speakable(part.text, self.question.session.language)
                     to_speak.put_nowait(part.text + "\n")  # a sentence that is whole
                 elif isinstance(part, ToolStarted):
                     to_speak.put_nowait("\n")  # what was said before it is heard while it runs
@@ -127,7 +127,7 @@ class Answer:
         to_speak.put_nowait(None)
 
     async def _write(self, written: asyncio.Queue[Piece | None], answered: asyncio.Event) -> None:
-        conversation_id = self.question.conversation_id
+        conversation_id = self.question.session.conversation
         await self._say(AnswerStarted(conversation_id))
         pieces: AsyncIterator[Piece] = _until_none(written)
         async for piece in pieces:
@@ -165,7 +165,7 @@ class Answer:
         self._playback.reported = self._feedback.played
         playback = self._playback if self._voice is not None else None
         self._response.remember(self._remembered, playback)
-        self._feedback.remembered = True
+        self._feedback.playback = playback
 
     async def _say(self, event: TurnEvent) -> None:
         await self._floor.given.wait()

@@ -28,7 +28,7 @@ from wyoming.wake import Detection
 from wyoming.wake import NotDetected as NotDetectedEvent
 
 from handlers import language
-from handlers.agent.handler import check_language, context_id, handled_event, read_caller
+from handlers.agent.handler import check_language, handled_event, read_session
 from handlers.asr.handler import read_hints
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.pipeline.arbiter import Heard
@@ -135,7 +135,7 @@ class PipelineHandler:
         self._audio = AudioInput()
         self._audio_open = False
         self._audio_stopped = False
-        self._conversation_id = request.conversation_id
+        self._conversation_id = request.session.conversation
         self._feedback = Feedback()
         self._streaming = False
         self._text = TextInput(self._longest_text)
@@ -252,9 +252,6 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
         raise RequestError(
             "bad-event", f"A pipeline cannot start with {start.name.lower()} and end with {end.name.lower()}"
         )
-    settings = pipeline.stages.agent.settings
-    context = fields.mapping(event, "context")
-    caller = read_caller(context, settings.access)
     wake_word = (fields.optional_text(event, "wake_word_name") or "")[:_MAX_WAKE_WORD]
     tag = require_language(fields.optional_text(event, "language"), start, pipeline.stages)
     wake_words = fields.texts(event, "wake_word_names", limit=_MAX_WAKE_WORDS)
@@ -263,22 +260,20 @@ def read_turn_request(event: Event, pipeline: Pipeline) -> TurnRequest:
     return TurnRequest(
         start,
         end,
+        read_session(event, pipeline.stages.agent, tag),
         voice=voice if any(fields.mapping(event, "voice").values()) else None,
         wake_word=wake_word,
         wake_words=wake_words,
-        language=tag,
         heard=_heard(event),
         hints=read_hints(event),
-        conversation_id=context_id(context, "conversation_id") or uuid4().hex,
-        caller=caller,
     )
 
 
-def require_language(tag: str | None, start: Stage, stages: Stages) -> str | None:
-    """The language that a client asks for, for a turn that begins here. RequestError where nobody speaks it, or where
-    speech is to be recognised and the model does not know it."""
+def require_language(tag: str | None, start: Stage, stages: Stages) -> str:
+    """The language that a client asks for, for a turn that begins here; empty where it asks for none. RequestError
+    where nobody speaks it, or where speech is to be recognised and the model does not know it."""
     if not tag:
-        return None
+        return ""
     check_language(language.normalize(tag))
     if start <= Stage.ASR:
         return language.require(tag, stages.recognizer.transcriber.languages, "The speech model")

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from handlers.agent.caller import ANYBODY, Caller
+from handlers.agent.heard import Playback
 from handlers.agent.stage import SAME_VOLUME, Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.asr.stage import NO_HINTS, Hints
 from handlers.audio import AudioFormat
 from handlers.pipeline.arbiter import Heard
+from handlers.session import Session
 from handlers.tts.stage import VoiceChoice
 
 
@@ -26,10 +27,12 @@ class Stage(IntEnum):
 
 @dataclass(frozen=True)
 class TurnRequest:
-    """What a turn should do. Everything about the speaker and the place that the stages need."""
+    """What a turn should do, and for whom."""
 
     start: Stage
     end: Stage
+    session: Session
+    """Without a language it is the profile's, else each stage's default."""
     voice: VoiceChoice | None = None
     """None is the profile's, else one of the language."""
     wake_word: str = ""
@@ -38,11 +41,7 @@ class TurnRequest:
     """How well the satellite heard it, if it said so."""
     wake_words: Sequence[str] = ()
     """Wake words to listen for; none means all. Only for turns that start with WAKE."""
-    language: str | None = None
-    """Language of speech and answer; None is the profile's, else each stage's default."""
     hints: Hints = field(default=NO_HINTS)
-    conversation_id: str = ""
-    caller: Caller = ANYBODY
     whole: bool = False
     """The client says when the speaker has finished, as with push to talk: no silence does."""
     stall_seconds: float | None = None
@@ -55,8 +54,8 @@ class Feedback:
 
     played: float | None = None
     """Seconds of the answer that the satellite has played; infinite for all of it, None while it has not said."""
-    remembered: bool = False
-    """The answer is in the conversation."""
+    playback: Playback | None = None
+    """How the answer sounds, once it is in the conversation."""
     replaced: bool = False
     """Another connection has begun a turn for the same satellite."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from handlers import language as languages
@@ -18,6 +18,7 @@ from handlers.audio import RATE
 from handlers.errors import RequestError
 from handlers.pipeline.answer import Answer, Floor, speak_text
 from handlers.pipeline.arbiter import Arbiter
+from handlers.pipeline.recordings import Recording, Recordings
 from handlers.pipeline.stage import (
     AudioStopped,
     Detected,
@@ -54,6 +55,8 @@ class Stages:
     recognizer: Recognizer
     agent: Agent
     synthesizer: Synthesizer
+    recordings: Recordings | None = None
+    """Keeps what is said, where that is switched on."""
 
 
 class Pipeline:
@@ -75,27 +78,34 @@ class Pipeline:
         timeline: Timeline,
         feedback: Feedback,
     ) -> None:
-        """One turn, as the caller's task. Reads `audio` when it starts with WAKE or ASR, else `text`.
+        """One turn, in the task that awaits it. Reads `audio` when it starts with WAKE or ASR, else `text`.
 
         Cancel the task to stop all its work. A turn that the same satellite has under way is cancelled first, and of an
-        answer that still sounds the conversation keeps only what was heard. Raises RequestError when there is no
-        speech or when another satellite answers to the same wake word, and whatever an engine raises.
+        answer that still sounds the conversation keeps only what was heard; where the turn starts with WAKE, once the
+        wake word has come. Raises RequestError when there is no speech or when another satellite answers to the same
+        wake word, and whatever an engine raises.
         """
-        async with self._floor(request.caller.satellite, feedback):
-            await self._arbitrate(request)
-            self.stages.agent.conversations.interrupt(request.conversation_id)
+        async with contextlib.AsyncExitStack() as held:
+
+            async def take_floor() -> None:
+                await held.enter_async_context(self._floor(request.session.satellite, feedback))
+                await self._arbitrate(request)
+                self.stages.agent.conversations.interrupt(request.session.conversation)
+
+            if request.start is not Stage.WAKE:
+                await take_floor()
             with recorded(timeline, self._on_timeline):
-                await _Turn(self.stages, request, emit, timeline, feedback).run(audio, text)
+                await _Turn(self.stages, request, emit, timeline, feedback, take_floor).run(audio, text)
 
     def played(self, conversation_id: str, feedback: Feedback, seconds: float) -> None:
         """The satellite has played so much of the answer of the turn with this feedback; infinite is all of it."""
         feedback.played = seconds
-        if feedback.remembered:
-            self.stages.agent.conversations.report(conversation_id, seconds)
+        if feedback.playback is not None:
+            self.stages.agent.conversations.report(conversation_id, feedback.playback, seconds)
 
     async def _arbitrate(self, request: TurnRequest) -> None:
         """RequestError where another satellite has heard the same wake word better."""
-        satellite, heard = request.caller.satellite, request.heard
+        satellite, heard = request.session.satellite, request.heard
         if not satellite or heard is None or not request.wake_word:
             return
         if not await self._arbiter.may_answer(satellite, request.wake_word, heard):
@@ -126,13 +136,21 @@ class _Turn:
     """One turn's way through the stages."""
 
     def __init__(
-        self, stages: Stages, request: TurnRequest, emit: Emit, timeline: Timeline, feedback: Feedback
+        self,
+        stages: Stages,
+        request: TurnRequest,
+        emit: Emit,
+        timeline: Timeline,
+        feedback: Feedback,
+        woken: Callable[[], Awaitable[None]],
     ) -> None:
+        """`woken` is awaited once the wake word has come, where the turn waits for one and goes on behind it."""
         self._stages = stages
         self._request = request
         self._emit = emit
         self._timeline = timeline
         self._feedback = feedback
+        self._woken = woken
         self._draft: Answer | None = None
         self._partials = Partials()
         self._wake_word = request.wake_word
@@ -149,6 +167,7 @@ class _Turn:
             detected, rest = await self._wait_for_wake_word(audio)
             if detected is None or self._request.end is Stage.WAKE:
                 return
+            await self._woken()
             self._wake_word = detected
             wake_phrase = self._stages.wake.words[detected].phrase
             audio = _chain(rest, audio)
@@ -170,29 +189,38 @@ class _Turn:
             question = "".join([piece async for piece in text]).strip()
             if not question:
                 raise RequestError("no-text", "The text is empty: say or write something")
-            await self._answer(self._question(question, self._request.language))
+            await self._answer(self._question(question))
             return
         heard = self._request.heard
         if heard is not None and heard.in_audio:
             doubtful = heard.score < self._stages.wake_settings.sure_score
             audio = await self._behind_wake_word(audio, wake_phrase, doubtful)
+        recording = self._recording()
         transcript = await self._stages.recognizer.recognize(
-            audio,
+            audio if recording is None else recording.of(audio),
             self,
             self._timeline,
-            language=self._request.language,
+            language=self._request.session.language or None,
             hints=self._request.hints,
-            commands=self._stages.agent.commands(self._question("", self._request.language)),
+            commands=self._stages.agent.commands(self._question("")),
             wake_phrase=wake_phrase,
-            answering=self._stages.agent.expects_answer(self._question("", self._request.language)),
+            answering=self._stages.agent.expects_answer(self._question("")),
             whole=self._request.whole,
             stall_seconds=self._request.stall_seconds or STALL_SECONDS,
         )
+        if recording is not None:
+            recording.keep(self._timeline.turn_id, transcript)
         if not transcript.text:
             raise RequestError("no-speech", "No speech was heard: speak after the wake word, or check the microphone")
         await self._emit(Transcribed(transcript.text, transcript.language))
         if end is not Stage.ASR:
             await self._answer(self._question(transcript.text, transcript.language))
+
+    def _recording(self) -> Recording | None:
+        recordings, memories = self._stages.recordings, self._stages.agent.memories
+        if recordings is None or (memories is not None and memories.is_private(self._question(""))):
+            return None
+        return recordings.begin(self._request.session)
 
     async def _behind_wake_word(self, audio: AsyncIterator[bytes], phrase: str, doubtful: bool) -> AsyncIterator[bytes]:
         """What was said after the wake word with which the audio begins. RequestError for a `doubtful` one that is not.
@@ -236,7 +264,7 @@ class _Turn:
 
     async def speech_started(self) -> None:
         await self._emit(VoiceStarted())
-        await self._emit(TranscriptStarted(self._request.language))
+        await self._emit(TranscriptStarted(self._request.session.language or None))
 
     async def guessed(self, transcript: Transcript) -> None:
         """Begin to answer what may be the whole question; nothing of it leaves before the speaker has finished."""
@@ -259,14 +287,10 @@ class _Turn:
         if piece.strip():
             await self._emit(TranscriptChunk(piece))
 
-    def _question(self, text: str, tag: str | None) -> Request:
-        return Request(
-            text,
-            tag or self._stages.agent.settings.language,
-            self._request.conversation_id,
-            self._request.caller,
-            self._wake_word,
-        )
+    def _question(self, text: str, tag: str | None = None) -> Request:
+        session = self._request.session
+        language = tag or session.language or self._stages.agent.settings.language
+        return Request(text, replace(session, language=language), self._wake_word)
 
     async def _answer(self, question: Request) -> None:
         """Give the answer: the draft if it answers this question, else a new one."""
@@ -295,18 +319,18 @@ def _adapted(request: TurnRequest, wake_word: str, stages: Stages) -> TurnReques
 
     RequestError when there is no such voice, or the speech model does not know the language.
     """
-    profile = stages.agent.settings.profile(wake_word, request.caller)
-    tag, voice = request.language, request.voice
-    if tag is None and profile.language:
+    profile = stages.agent.settings.profile(wake_word, request.session)
+    tag, voice = request.session.language, request.voice
+    if not tag and profile.language:
         tag = languages.normalize(profile.language)
         if request.start <= Stage.ASR:
             tag = languages.require(tag, stages.recognizer.transcriber.languages, "The speech model")
     if voice is None and profile.voice:
         voice = stages.synthesizer.choose(profile.voice)
-    elif voice is None and tag is not None:
+    elif voice is None and tag:
         with contextlib.suppress(RequestError):  # a voice of another language is better than none
             voice = stages.synthesizer.choose(language=tag)
-    return replace(request, language=tag, voice=voice)
+    return replace(request, session=replace(request.session, language=tag), voice=voice)
 
 
 async def _chain(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

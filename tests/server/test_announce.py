@@ -15,20 +15,22 @@ import pytest
 from aiohttp import web
 from wyoming.event import Event
 
-from handlers.agent.caller import Role
 from handlers.agent.stage import AgentSettings
 from handlers.models.store import ModelStore
 from handlers.pipeline.notices import NoticeHandler
+from handlers.session import Role
 from handlers.tts.piper import PiperSynthesizer
 from handlers.wire.client import WyomingClient, connect
 from server import announce_api
 from server.access import ask_for_token
+from server.agent_engines import open_agent_engines
 from server.announce_api import PATH, AnnounceApi
 from server.household import Household, open_household
 from server.json_api import answer_in_json
 from server.tokens import Tokens
 from server.wyoming import WyomingServer
 from tests.support.server import ANSWER_SECONDS, read_until
+from tests.support.tokens import with_first
 
 NO_MODELS = {"order": ["builtin"], "builtin": {"model": ""}, "memory": {"enabled": False}}
 """Settings of an agent that is loaded in a moment."""
@@ -70,7 +72,9 @@ class Home:
 
 @pytest.fixture
 async def home(tmp_path: Path, store: ModelStore, piper: PiperSynthesizer) -> AsyncIterator[Home]:
-    household = await open_household(AgentSettings.model_validate(NO_MODELS), tmp_path, store, lambda *_: None, piper)
+    settings = AgentSettings.model_validate(NO_MODELS)
+    engines = await open_agent_engines(settings, store, lambda *_: None)
+    household = await open_household(settings, tmp_path, engines, piper)
     wyoming = WyomingServer(
         "127.0.0.1",
         0,
@@ -78,9 +82,9 @@ async def home(tmp_path: Path, store: ModelStore, piper: PiperSynthesizer) -> As
         services=lambda connection: [NoticeHandler(connection, household.notices)],
     )
     await wyoming.start()
-    tokens = Tokens(tmp_path, "first")
+    tokens = with_first(tmp_path, "first")
     app = web.Application(middlewares=[ask_for_token(tokens), answer_in_json])
-    app.add_routes([AnnounceApi(lambda: household).route()])
+    app.add_routes([AnnounceApi(lambda _: household).route()])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -91,6 +95,7 @@ async def home(tmp_path: Path, store: ModelStore, piper: PiperSynthesizer) -> As
     await runner.cleanup()
     await wyoming.close()
     await household.close()
+    await engines.close()
 
 
 async def hear(client: WyomingClient, **data: object) -> tuple[Event, bytes]:
@@ -172,7 +177,6 @@ async def test_nobody_is_there(home: Home) -> None:
         {"text": "Hello.", "satellites": ["kitchen"] * 101},
         {"text": "Hello.", "chime": "loud"},
         {"text": "Hello.", "volume": 3},
-        {"text": "🙂"},
     ],
 )
 async def test_what_cannot_be_announced(home: Home, body: dict[str, Any]) -> None:
@@ -180,6 +184,12 @@ async def test_what_cannot_be_announced(home: Home, body: dict[str, Any]) -> Non
         status, answer = await home.announce(**body)
         assert status == 400
         assert str(answer["error"])
+
+
+async def test_nothing_in_it_can_be_spoken(home: Home) -> None:
+    async with home.satellite("kitchen"):
+        status, answer = await home.announce(text="🙂")
+        assert (status, answer) == (422, {"error": "There is nothing in this text that can be spoken"})
 
 
 async def test_who_may(home: Home) -> None:

@@ -45,6 +45,10 @@ class TestCheck:
             ("wyoming: {uri: 'http://here'}", ["wyoming.uri", "http://here", "tcp://HOST:PORT"]),
             ("voice: joe", ["voice"]),
             ("asr: [", ["line"]),
+            (
+                "http: {names: ['https://voice.lan'], page: voice.lan}",
+                ["http.names", "without 'https://'", "http.page", "https://voice.example.org/"],
+            ),
         ],
     )
     def test_a_mistake_in_the_file(self, tmp_path: Path, settings: str, words: list[str]) -> None:
@@ -69,8 +73,12 @@ class TestCheck:
 
     def test_files_that_the_settings_name_are_read(self, tmp_path: Path) -> None:
         (tmp_path / "tools.yaml").write_text("tools: {bad name: {}}")
-        for key, value in (("CUSTOM_SENTENCES", "/nowhere.yaml"), ("TOOLS__COMMANDS", str(tmp_path / "tools.yaml"))):
-            result = server("--check", environment={f"MEADOWLARK_AGENT__{key}": value})
+        for key, value in (
+            ("AGENT__CUSTOM_SENTENCES", "/nowhere.yaml"),
+            ("AGENT__TOOLS__COMMANDS", str(tmp_path / "tools.yaml")),
+            ("HTTP__CERTIFICATE", "/nowhere.pem"),
+        ):
+            result = server("--check", environment={f"MEADOWLARK_{key}": value})
             assert result.returncode == 2
             assert value in result.stderr
             assert "Traceback" not in result.stderr

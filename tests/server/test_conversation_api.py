@@ -148,11 +148,15 @@ async def test_a_limit_of_questions(client: Client) -> None:
     go_on = asyncio.Event()
     for _ in range(2):
         ollama.will_answer(go_on, "Done.")
-    both = [asyncio.create_task(client.ask(QUESTION)) for _ in range(2)]
-    await ollama.until(chats=before + 2)
-    async with client.session.post(PATH, json={"text": "Hello."}, headers=client.shows("user")) as answer:
-        assert (answer.status, answer.headers["Retry-After"]) == (429, "5")
-        assert "2 questions" in (await answer.json())["error"]
+    both = []
+    for number, (asks, waits, why) in enumerate(
+        [("user", "user", "1 questions are being answered for this token"), ("other", "admin", "2 questions")]
+    ):
+        both.append(asyncio.create_task(client.ask(QUESTION, role=asks)))
+        await ollama.until(chats=before + number + 1)
+        async with client.session.post(PATH, json={"text": "Hello."}, headers=client.shows(waits)) as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (429, "5")
+            assert why in (await answer.json())["error"]
     go_on.set()
     async with asyncio.timeout(SOON):
         assert [told["text"] for told in await asyncio.gather(*both)] == ["Done.", "Done."]

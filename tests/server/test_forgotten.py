@@ -13,11 +13,11 @@ import numpy as np
 from wyoming.event import Event
 
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.stage import HOUSEHOLD, Tenant, TenantKind
+from handlers.agent.memory.stage import HOUSEHOLD, Owner, OwnerKind
 from handlers.wire.client import WyomingClient
 from tests.support.server import ANSWER_SECONDS, ServerProcess, own_data, read_until
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
+ANNA = Owner(OwnerKind.PERSON, "anna")
 
 WORD = "zweebelfloop"
 """In no vocabulary, so that it is found only where it was written."""
@@ -132,8 +132,8 @@ async def test_forgetting_by_api_leaves_no_trace(data_dir: Path, tmp_path: Path)
             imported = session.post(f"{url}/import?tenant=person:tom", data=exported, headers=_LINES)
             async with imported as answer:
                 assert (await answer.json())["notes"] == 6
-            for tenant in ("household", "person:tom"):
-                async with session.delete(url, params={"about": "*", "tenant": tenant}) as answer:
+            for owner in ("household", "person:tom"):
+                async with session.delete(url, params={"about": "*", "tenant": owner}) as answer:
                     assert answer.status == 200
             assert traces(folder, *words, *vectors) == []
         assert server.stop() == 0

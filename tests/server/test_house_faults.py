@@ -13,16 +13,16 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from handlers.agent.caller import Role
 from handlers.agent.house.stage import HouseError
-from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.stage import HOUSEHOLD, Origin, Source
 from handlers.agent.stage import AgentSettings
 from handlers.models.store import ModelStore
 from handlers.pipeline.notices import Notices
+from handlers.session import Role
 from handlers.timeline import Timeline
 from handlers.tts.piper import PiperSynthesizer
 from server import house_line, house_session
+from server.agent_engines import open_agent_engines
 from server.house_api import Houses
 from server.household import open_memories
 from server.http import HttpServer, Status
@@ -31,6 +31,7 @@ from server.tokens import Tokens
 from tests.support.house import House, open_house
 from tests.support.house_client import TOOLS, HomeAssistant, connected
 from tests.support.ollama import SOON, FakeOllama
+from tests.support.tokens import with_first
 
 LARGE = "x" * 1_000_000
 """A few of these fill what a connection buffers."""
@@ -59,10 +60,10 @@ async def serving(status: Status, tokens: Tokens | None = None) -> AsyncIterator
 async def served(tmp_path: Path, piper: PiperSynthesizer) -> AsyncIterator[Served]:
     async with FakeOllama() as ollama, open_house(tmp_path, ollama) as house:
         status = Status()
-        status.houses = Houses(house.agent, Notices(piper), "its id", 10600, status.observe)
+        status.own.houses = Houses(house.agent, Notices(piper), "its id", 10600, status.own.observe)
         async with serving(status) as url:
-            yield Served(house, status.houses, url)
-            await status.houses.close()
+            yield Served(house, status.own.houses, url)
+            await status.own.houses.close()
 
 
 @dataclass
@@ -85,10 +86,10 @@ class Guarded:
 async def guarded(tmp_path: Path, piper: PiperSynthesizer) -> AsyncIterator[Guarded]:
     async with FakeOllama() as ollama, open_house(tmp_path, ollama) as house:
         status, tokens = Status(), Tokens(tmp_path)
-        status.houses = Houses(house.agent, Notices(piper), "its id", 10600, status.observe)
+        status.own.houses = Houses(house.agent, Notices(piper), "its id", 10600, status.own.observe)
         async with serving(status, tokens) as url:
-            yield Guarded(Served(house, status.houses, url), tokens, tmp_path)
-            await status.houses.close()
+            yield Guarded(Served(house, status.own.houses, url), tokens, tmp_path)
+            await status.own.houses.close()
 
 
 async def until_alone(served: Served) -> None:
@@ -194,7 +195,7 @@ async def test_a_server_that_is_loading_says_so() -> None:
 @pytest.mark.parametrize(("token", "status"), [(None, 401), ("wrong", 401), ("secret", 503)])
 async def test_a_token_is_asked_for(tmp_path: Path, token: str | None, status: int) -> None:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    async with serving(Status(), Tokens(tmp_path, first="secret")) as url, aiohttp.ClientSession() as session:
+    async with serving(Status(), with_first(tmp_path)) as url, aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await session.ws_connect(url, headers=headers)
     assert refused.value.status == status
@@ -249,10 +250,12 @@ async def test_a_token_that_is_worth_less_ends_its_connection(
 
 async def test_people_are_called_as_the_house_calls_them(tmp_path: Path, store: ModelStore) -> None:
     """Unless the settings say so; also when the house comes later, and by all of the memory."""
-    settings = AgentSettings.model_validate({"access": {"users": {"b2": {"name": "Robert"}}}})
+    settings = AgentSettings.model_validate(
+        {"order": ["builtin"], "builtin": {"model": ""}, "access": {"users": {"b2": {"name": "Robert"}}}}
+    )
     people: dict[str, str] = {}
-    thinker = Thinker([], settings.think)
-    memories, _ = await open_memories(settings, tmp_path, store, lambda *_: None, thinker, people)
+    engines = await open_agent_engines(settings, store, lambda *_: None)
+    memories, _ = await open_memories(settings, tmp_path, engines, people)
     assert memories is not None
     try:
         people |= {"a1": "Anna", "b2": "Bob"}
@@ -264,4 +267,4 @@ async def test_people_are_called_as_the_house_calls_them(tmp_path: Path, store: 
         assert [recalled.note.source.speaker for recalled in found] == ["a1"]
     finally:
         await memories.close()
-        await thinker.close()
+        await engines.close()

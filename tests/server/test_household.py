@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 from wyoming.event import Event
 
-from handlers.agent.caller import Caller, Role
-from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.forgetting import Forgotten
-from handlers.agent.memory.stage import Origin, Source, Tenant, TenantKind
+from handlers.agent.memory.stage import Origin, Owner, OwnerKind, Source
 from handlers.agent.schedule.entry import Entry, Heard
 from handlers.agent.schedule.schedule import Schedule
 from handlers.agent.stage import AgentSettings, Request
 from handlers.errors import ModelError
 from handlers.models.store import ModelStore
+from handlers.session import Role, Session
 from handlers.timeline import Timeline
 from handlers.tts.piper import PiperSynthesizer
 from handlers.wire.client import WyomingClient
+from server.agent_engines import open_agent_engines
 from server.engines import load_engines
 from server.household import open_household, open_memories
 from server.settings import ServerSettings
@@ -184,23 +184,24 @@ async def test_without_its_ollama_the_memory_knows_words(
     tmp_path: Path, store: ModelStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with stopped_ollama() as ollama:
-        settings = AgentSettings.model_validate({"memory": {"embedder": "ollama", "ollama": {"url": ollama.url}}})
-        thinker = Thinker([], settings.think)
-        memories, reason = await open_memories(settings, tmp_path, store, lambda *_: None, thinker)
+        memory = {"embedder": "ollama", "ollama": {"url": ollama.url}}
+        settings = AgentSettings.model_validate(NO_MODELS | {"memory": memory})
+        engines = await open_agent_engines(settings, store, lambda *_: None)
+        memories, reason = await open_memories(settings, tmp_path, engines)
         assert memories is not None
         assert reason().startswith("by words alone for now: The Ollama at ")
         assert caplog.text.count("words alone for now") == 1
-        anna, source = Tenant(TenantKind.PERSON, "anna"), Source(Origin.API)
+        anna, source = Owner(OwnerKind.PERSON, "anna"), Source(Origin.API)
         await memories.add(anna, "Julia likes tulips.", source)
         note = await memories.add(anna, "The tent is in the attic.", source)
-        caller = Caller("anna", role=Role.USER)
+        session = Session("anna", role=Role.USER)
         for _ in range(2):
-            found = await memories.recall(Request("where is the tent", caller=caller), [])
+            found = await memories.recall(Request("where is the tent", session=session), [])
             assert [each.id for each in found[:1]] == [note.id]
         assert await memories.forget(Forgotten({anna: [note]})) == 1
         assert [each.content for each in await memories.page(anna)] == ["Julia likes tulips."]
         await memories.close()
-    await thinker.close()
+        await engines.close()
 
 
 async def test_a_schedule_that_cannot_be_opened_does_not_stop_the_house(
@@ -208,7 +209,8 @@ async def test_a_schedule_that_cannot_be_opened_does_not_stop_the_house(
 ) -> None:
     (tmp_path / "schedule.sqlite").mkdir()
     settings = AgentSettings.model_validate(NO_MODELS)
-    household = await open_household(settings, tmp_path, store, lambda name, done, size: None, piper)
+    engines = await open_agent_engines(settings, store, lambda *_: None)
+    household = await open_household(settings, tmp_path, engines, piper)
     try:
         assert "check the disk" in household.timers_not_kept
         response = household.agent.respond(Request("Set a timer for 5 minutes."), Timeline("t"))
@@ -216,6 +218,7 @@ async def test_a_schedule_that_cannot_be_opened_does_not_stop_the_house(
         assert "5 minutes" in answer
     finally:
         await household.close()
+        await engines.close()
 
 
 async def test_a_house_is_closed_when_an_engine_cannot_be_loaded(tmp_path: Path, data_dir: Path) -> None:

@@ -12,14 +12,16 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from handlers.agent.caller import Role
 from handlers.errors import SettingsError
+from handlers.session import Role
+from server import data_folder
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.tokens import Tokens
 from tests.server.test_pipeline import ask
 from tests.support.server import ANSWER_SECONDS, ServerProcess
 from tests.support.speech import Speaker, silence
+from tests.support.tokens import with_first
 
 
 def url(server: ServerProcess, path: str) -> str:
@@ -60,7 +62,7 @@ async def test_the_page_is_served(server: ServerProcess) -> None:
 
 
 async def test_a_token_is_asked_for(tmp_path: Path) -> None:
-    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), Tokens(tmp_path, first="secret-ä"))
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), with_first(tmp_path, "secret-ä"))
     await http.start()
     base = f"http://127.0.0.1:{http.port}"
     try:
@@ -124,7 +126,7 @@ async def test_unknown_metrics_labels_stay_few(server: ServerProcess) -> None:
 @contextlib.asynccontextmanager
 async def with_tokens(folder: Path) -> AsyncIterator[str]:
     """A server that asks for a token, before its engines are loaded; its address."""
-    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), Tokens(folder, first="secret"))
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), with_first(folder))
     await http.start()
     try:
         yield f"http://127.0.0.1:{http.port}"
@@ -144,21 +146,17 @@ async def _turns(session: aiohttp.ClientSession, server: ServerProcess) -> float
         )
 
 
-@pytest.mark.parametrize("name", ["http-token", "server-id"])
-def test_ids_and_tokens_are_kept_and_private(tmp_path: Path, name: str) -> None:
-    from server import data_folder
-
-    make = {"http-token": data_folder.http_token, "server-id": data_folder.server_id}[name]
-    first = make(tmp_path)
+def test_the_id_is_kept_and_private(tmp_path: Path) -> None:
+    first = data_folder.server_id(tmp_path)
     assert len(first) > 30
-    assert make(tmp_path) == first
-    assert (tmp_path / name).stat().st_mode & 0o077 == 0
-    (tmp_path / name).unlink()
+    assert data_folder.server_id(tmp_path) == first
+    assert (tmp_path / "server-id").stat().st_mode & 0o077 == 0
+    (tmp_path / "server-id").unlink()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))  # stands for a full disk
     try:
-        with pytest.raises(SettingsError, match=f"{name} cannot be kept .*: make room on the disk"):
-            make(tmp_path)
+        with pytest.raises(SettingsError, match=r"server-id cannot be kept .*: make room on the disk"):
+            data_folder.server_id(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert len(make(tmp_path)) > 30
+    assert len(data_folder.server_id(tmp_path)) > 30

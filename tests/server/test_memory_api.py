@@ -16,22 +16,23 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from handlers.agent.caller import Caller
-from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.background import Pace
 from handlers.agent.memory.memories import Memories
-from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Origin, Source, Tenant, TenantKind
+from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Origin, Owner, OwnerKind, Source
+from handlers.agent.safety.audit import Audit
 from handlers.agent.stage import AgentSettings, Request
 from handlers.models.store import ModelStore
+from handlers.session import Session
+from server.agent_engines import open_agent_engines
 from server.household import open_memories
 from server.http import HttpServer, Status
 from server.json_api import answer_in_json
 from server.memory_api import MemoryApi
 from server.metrics import Metrics
-from server.tokens import Tokens
 from tests.support.memories import opened
 from tests.support.ollama import FakeOllama
 from tests.support.server import ANSWER_SECONDS
+from tests.support.tokens import with_first
 from tests.support.upkeep import able_model
 
 BASE = "/api/v1/memory"
@@ -60,26 +61,28 @@ class Client:
             body = json.loads(text) if answer.content_type == "application/json" else text
             return Answer(answer.status, body, dict(answer.headers))
 
-    async def add(self, content: str, tenant: str = "household") -> str:
-        answer = await self.ask("POST", f"?tenant={tenant}", json={"content": content})
+    async def add(self, content: str, owner: str = "household") -> str:
+        answer = await self.ask("POST", f"?tenant={owner}", json={"content": content})
         assert answer.status == 201, answer.body
         return str(answer.body["id"])
 
-    async def contents(self, tenant: str = "household") -> list[str]:
-        answer = await self.ask("GET", f"?tenant={tenant}")
+    async def contents(self, owner: str = "household") -> list[str]:
+        answer = await self.ask("GET", f"?tenant={owner}")
         return [note["content"] for note in answer.body["notes"]]
 
 
 @contextlib.asynccontextmanager
 async def served(memories: Memories) -> AsyncIterator[Client]:
     app = web.Application(middlewares=[answer_in_json])
-    app.add_routes(MemoryApi(lambda: memories).routes())
+    audit = Audit(memories.folder / "audit", keep_days=1)
+    app.add_routes(MemoryApi(lambda _: memories, lambda _: audit).routes())
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     async with aiohttp.ClientSession() as session:
         yield Client(session, f"http://127.0.0.1:{runner.addresses[0][1]}", memories)
     await runner.cleanup()
+    await audit.close()
 
 
 @pytest.fixture
@@ -145,7 +148,7 @@ async def test_search(client: Client) -> None:
     assert (await client.ask("GET", "/search", params={"q": '"?*(NEAR'})).status == 200
 
 
-async def test_tenants(client: Client) -> None:
+async def test_owners(client: Client) -> None:
     await client.add("The attic is cold.")
     await client.add("Julia likes tulips.", "person:anna")
     await client.add("My bike is red.", "person:anna")
@@ -274,18 +277,18 @@ async def test_a_file_left_by_a_crash_is_removed(tmp_path: Path) -> None:
 async def test_a_damaged_list_of_private_places_is_no_memory_at_all(tmp_path: Path, store: ModelStore) -> None:
     """Without the list, what is said in private places would be remembered."""
     (tmp_path / "private.json").write_text("{")
-    settings = AgentSettings()
-    thinker = Thinker([], settings.think)
-    memories, reason = await open_memories(settings, tmp_path, store, lambda *_: None, thinker)
+    settings = AgentSettings.model_validate({"order": ["builtin"], "builtin": {"model": ""}})
+    engines = await open_agent_engines(settings, store, lambda *_: None)
+    memories, reason = await open_memories(settings, tmp_path, engines)
     assert memories is None
     assert "remove it to end private mode everywhere" in reason()
-    await thinker.close()
+    await engines.close()
 
 
 async def test_another_memorys_id_is_unknown(client: Client) -> None:
     note_id = await client.add("Julia likes tulips.", "person:anna")
     unknown = {"error": "There is no such memory"}
-    for tenant in ("household", "person:tom", "person:annA", "satellite:anna", "guest:anna"):
+    for owner in ("household", "person:tom", "person:annA", "satellite:anna", "guest:anna"):
         for method, path, body in (
             ("GET", f"/{note_id}", None),
             ("PATCH", f"/{note_id}", {"content": "Julia likes nothing."}),
@@ -293,17 +296,17 @@ async def test_another_memorys_id_is_unknown(client: Client) -> None:
             ("POST", f"/{note_id}/undo", None),
             ("DELETE", f"/{note_id}", None),
         ):
-            answer = await client.ask(method, f"{path}?tenant={tenant}", json=body)
-            assert (answer.status, answer.body) == (404, unknown), (tenant, method)
-        assert (await client.ask("GET", f"?after={note_id}&tenant={tenant}")).status == 400
+            answer = await client.ask(method, f"{path}?tenant={owner}", json=body)
+            assert (answer.status, answer.body) == (404, unknown), (owner, method)
+        assert (await client.ask("GET", f"?after={note_id}&tenant={owner}")).status == 400
     assert await client.contents("person:anna") == ["Julia likes tulips."]
 
 
 @pytest.mark.parametrize(
-    "tenant", ["", "nobody", "person", "person:", "household:x", "person:a%0Ab", "person:" + "x" * 200, "PERSON:anna"]
+    "owner", ["", "nobody", "person", "person:", "household:x", "person:a%0Ab", "person:" + "x" * 200, "PERSON:anna"]
 )
-async def test_what_is_no_tenant(client: Client, tenant: str) -> None:
-    answer = await client.ask("GET", f"?tenant={tenant}")
+async def test_what_is_no_owner(client: Client, owner: str) -> None:
+    answer = await client.ask("GET", f"?tenant={owner}")
     assert answer.status == 400
     assert answer.body["error"].startswith("The tenant is none: 'household', or 'person:ID'")
 
@@ -398,7 +401,9 @@ async def test_what_waits_to_be_learnt_is_forgotten_too(tmp_path: Path) -> None:
         served(memories) as client,
     ):
         for user in ("anna", "tom"):
-            said = Request("Julia is allergic to nuts, what can I cook?", "en", "c", Caller(user, "kitchen"))
+            said = Request(
+                "Julia is allergic to nuts, what can I cook?", Session(user, "kitchen", language="en", conversation="c")
+            )
             memories.turn_finished(said, "Soup.", "t")
         assert (await client.ask("DELETE", "?about=Julia&tenant=person:anna")).body == {"forgotten": 0}
         assert upkeep.waiting == 1
@@ -446,7 +451,7 @@ async def test_a_folder_that_cannot_be_written_is_said(client: Client) -> None:
         ("GET", "/0123456789abcdef", 404),
         ("GET", "/%00", 404),
         ("GET", "/" + "x" * 3000, 404),
-        ("DELETE", "/export", 404),
+        ("DELETE", "/export", 405),
     ],
 )
 async def test_every_error_is_a_sentence(client: Client, method: str, path: str, status: int) -> None:
@@ -486,19 +491,20 @@ async def test_the_page_of_a_stranger_gets_nothing(client: Client) -> None:
         {"Origin": "http://evil.example", "Host": "evil.example"},  # its name now points here
         {"Host": "evil.example"},
         {"Host": "[evil"},
+        {"Host": "meadowlark.local"},  # whoever answers to multicast in this network may claim that name
     ):
         for method, path in (("GET", ""), ("DELETE", f"/{note_id}"), ("POST", f"/{note_id}/undo"), ("GET", "/export")):
             answer = await client.ask(method, path, headers=headers)
             assert answer.status in (400, 403), (method, headers)
             assert "Julia" not in str(answer.body)
-    for headers in ({"Origin": client.base}, {"Host": "meadowlark.local"}, {"Host": "localhost:10680"}):
+    for headers in ({"Origin": client.base}, {"Host": "192.168.1.5"}, {"Host": "localhost:10680"}):
         assert (await client.ask("GET", "", headers=headers)).status == 200
     ingress = {"Origin": "https://home.example", "X-Forwarded-Host": "home.example"}
     assert (await client.ask("DELETE", f"/{note_id}", headers=ingress)).status == 200
 
 
 async def test_without_a_memory_it_says_so(tmp_path: Path) -> None:
-    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), Tokens(tmp_path, first="secret"))
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), with_first(tmp_path))
     await http.start()
     url = f"http://127.0.0.1:{http.port}{BASE}"
     try:
@@ -524,10 +530,10 @@ async def test_many_at_once(client: Client) -> None:
     assert len(set(await client.contents())) == 20
 
 
-async def test_a_note_of_every_kind_of_tenant_is_its_own(client: Client) -> None:
+async def test_a_note_of_every_kind_of_owner_is_its_own(client: Client) -> None:
     keys = ["household", "person:anna", "guest:anna", "satellite:anna"]
     for key in keys:
         await client.add(f"This is of {key}.", key)
     for key in keys:
         assert await client.contents(key) == [f"This is of {key}."]
-    assert client.memories.journal.count(Tenant(TenantKind.GUEST, "anna")) == 1
+    assert client.memories.journal.count(Owner(OwnerKind.GUEST, "anna")) == 1

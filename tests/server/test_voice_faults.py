@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from handlers.agent.caller import Role, SatelliteSettings
+from handlers.agent.access import SatelliteSettings
 from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.stage import AsrSettings
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.pipeline.turn import Pipeline, Stages
+from handlers.session import Role
 from handlers.timeline import Outcome, Timeline
 from handlers.tts.piper import PiperSynthesizer
 from handlers.wake.engines import open_engines
@@ -34,6 +35,7 @@ from server.voice_session import may_speak_for
 from server.voice_stream import Voices
 from tests.support.house import QUESTION, House, open_house
 from tests.support.ollama import SOON, Call, FakeOllama
+from tests.support.speech import Speaker, silence
 from tests.support.voice_client import PATH, Conversation, VoiceClient, connected
 
 STORY = "The cat sat on the wall, and looked at the bird that sang in the old apple tree behind the house. " * 12
@@ -54,7 +56,7 @@ class Served:
 
     @contextlib.asynccontextmanager
     async def listening(self, tokens: Tokens | None = None) -> AsyncIterator[Served]:
-        self.voices = self.status.voices = Voices(self.pipeline)
+        self.voices = self.status.own.voices = Voices(self.pipeline)
         http = HttpServer(["127.0.0.1"], 0, self.status, Metrics(), tokens)
         await http.start()
         self.url = f"http://127.0.0.1:{http.port}"
@@ -144,6 +146,167 @@ async def test_a_turn_of_the_same_name_takes_the_floor(served: Served) -> None:
         await other.ask("What time is it?")
         assert (await one.until("done"))["outcome"] == "cancelled"
     assert first.of("error")[0]["code"] == "replaced"
+
+
+# A turn that waits for its wake word beside another
+
+
+def called(speaker: Speaker) -> bytes:
+    """Somebody calls, and asks what a skill knows."""
+    return silence(0.5) + speaker.say("Hey Jarvis!") + silence(0.2) + speaker.say("What time is it?") + silence(0.5)
+
+
+async def test_the_wake_word_interrupts_an_answer_that_is_made(served: Served, speaker: Speaker) -> None:
+    served.house.ollama.will_answer("Let me see.", Call("slow", {"name": "a"}))
+    talk = Conversation()
+    async with connected(served.url, talk, name="hall") as client:
+        await client.send("text", text=QUESTION)
+        await client.until("tool_start")
+        await client.send("listen", wake_words=["hey_jarvis"])
+        await client.until("listening")
+        await client.say(silence(0.5))
+        assert not served.house.things.cancelled.is_set()
+        await client.say(called(speaker))
+        await client.send("end_audio")
+        await client.until("detection", turn=2)
+        heard = len(talk.audio)
+        await client.until("audio_start", turn=2)
+        assert len(talk.audio) == heard  # nothing more of the first
+        assert (await client.until("done", turn=2))["outcome"] == "completed"
+    assert served.house.things.cancelled.is_set()
+    assert not talk.of("error")
+    events = [(message["type"], message.get("turn")) for message in talk.seen]
+    assert events.index(("detection", 2)) + 1 == events.index(("done", 1))
+    assert events.index(("done", 1)) < events.index(("voice_started", 2))
+    assert talk.of("done")[0]["outcome"] == "cancelled"
+
+
+async def test_nothing_is_heard_of_an_answer_behind_the_wake_word(served: Served, speaker: Speaker) -> None:
+    served.house.ollama.will_answer(STORY[:200], asyncio.Event())  # there is more of it to come
+    talk = Conversation()
+    async with connected(served.url, talk) as client:
+        await client.send("text", text=QUESTION)
+        await client.until_audio(100_000)
+        await client.send("listen", wake_words=["hey_jarvis"])
+        await client.say(called(speaker))
+        await client.send("end_audio")
+        await client.until("detection", turn=2)
+        heard = len(talk.audio)
+        assert (await client.until("done", turn=1))["outcome"] == "cancelled"
+        await client.until("audio_start", turn=2)
+        assert len(talk.audio) == heard
+    assert "audio_stop" not in talk.types(turn=1)
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(0.0, False), (None, True)], ids=["nothing", "all"])
+async def test_what_was_played_of_an_answer_that_sounds_is_said_behind_the_wake_word(
+    served: Served, speaker: Speaker, seconds: float | None, kept: bool
+) -> None:
+    """The server believes it, whatever time has gone by."""
+    for answer in ("One is here. Two is here. Three is here.", "Well."):
+        served.house.ollama.will_answer(answer)
+    async with connected(served.url) as client:
+        await client.ask(QUESTION)
+        await client.send("listen", wake_words=["hey_jarvis"])
+        await client.say(called(speaker))
+        await client.send("end_audio")
+        await client.until("detection", turn=2)
+        await client.send("played", turn=1, **({} if seconds is None else {"seconds": seconds}))
+        await client.send("played", turn=99)
+        assert (await client.until("done"))["turn"] == 2
+        await client.send("played")  # of the newest
+        await client.ask(QUESTION)
+    history = str(served.house.ollama.chats[1]["messages"])
+    assert ("Three is here." in history) is kept
+    assert ("One is here." in history) is kept
+    assert "What time is it" in history
+
+
+async def test_who_waits_takes_nothing_from_the_answer_before(served: Served) -> None:
+    """However often the client begins to wait anew; only the newest does."""
+    served.house.ollama.will_answer(STORY[:300])
+    whole = Conversation()
+    async with connected(served.url, whole) as client:
+        await client.ask(QUESTION)
+    go_on = asyncio.Event()
+    served.house.ollama.will_answer(STORY[:200], go_on, STORY[200:300])
+    talk = Conversation()
+    async with connected(served.url, talk) as client:
+        await client.send("text", text=QUESTION)
+        await client.until("audio_start")
+        for _ in range(3):
+            await client.send("listen", wake_words=["hey_jarvis"])
+            await client.until("listening")
+        go_on.set()
+        assert (await client.until("done", turn=1))["outcome"] == "completed"
+        await client.say(silence(0.5))
+        await client.send("end_audio")
+        assert (await client.until("done", turn=4))["outcome"] == "completed"
+    assert len(talk.audio) == pytest.approx(len(whole.audio), rel=0.02)  # Piper is never quite the same
+    assert [(done["turn"], done["outcome"]) for done in talk.of("done")[:2]] == [(2, "cancelled"), (3, "cancelled")]
+    assert talk.types(turn=4) == ["listening", "not_detected", "done"]
+
+
+@pytest.mark.parametrize(
+    "frame", [{"type": "cancel"}, {"type": "text", "text": "What time is it?"}, {"type": "listen"}]
+)
+async def test_what_ends_the_answer_ends_the_waiting_too(served: Served, frame: dict[str, str]) -> None:
+    served.house.ollama.will_answer("Let me see.", Call("slow", {"name": "a"}))
+    talk = Conversation()
+    async with connected(served.url, talk) as client:
+        await client.send("text", text=QUESTION)
+        await client.until("tool_start")
+        await client.send("listen", wake_words=["hey_jarvis"])
+        await client.until("listening")
+        await client.send(**{"kind": frame["type"], **{key: value for key, value in frame.items() if key != "type"}})
+        for _ in range(2):
+            assert (await client.until("done"))["outcome"] == "cancelled"
+        if frame["type"] == "text":
+            assert (await client.until("done"))["outcome"] == "completed"
+    ends = {message["turn"]: number for number, message in enumerate(talk.seen) if message["type"] == "done"}
+    assert {1, 2} <= set(ends)
+    behind = [number for number, message in enumerate(talk.seen) if message.get("turn") == 3]
+    assert all(number > max(ends[1], ends[2]) for number in behind)
+
+
+async def test_what_is_heard_belongs_to_the_newest_that_listens(served: Served, speaker: Speaker) -> None:
+    """The one before has heard all that it will, and answers that; a lost connection goes on with the newest."""
+    quiet, pcm = silence(0.4), called(speaker)
+    talk = Conversation()
+    async with connected(served.url, talk) as client:
+        await client.send("listen", mode="push_to_talk")
+        await client.say(speaker.say("What day is it today?"))
+        await client.send("listen", wake_words=["hey_jarvis"])
+        await client.say(quiet)
+        assert (await client.until("done", turn=1))["outcome"] == "completed"
+        client.drop()
+    async with connected(served.url, talk) as client:
+        assert client.ready["turn"] == 2
+        assert client.ready["audio_received"] == len(quiet)
+        await client.say(pcm)
+        await client.send("end_audio")
+        assert (await client.until("done", turn=2))["outcome"] == "completed"
+    assert "what day is it" in talk.of("transcript")[0]["text"].lower()
+    assert talk.types(turn=2)[:2] == ["listening", "detection"]
+    assert "time" in talk.of("transcript")[1]["text"].lower()
+
+
+async def test_a_session_that_cannot_go_on_is_ended_at_once(served: Served) -> None:
+    served.house.ollama.will_answer("Let me see.", Call("slow", {"name": "a"}))
+    talk = Conversation()
+    async with connected(served.url, talk) as client:
+        await client.send("text", text=QUESTION)
+        await client.until("tool_start")
+        await client.send("ack", received=talk.received)
+        await client.send("ping")
+        await client.until("pong")
+        async with connected(served.url, Conversation(talk.session, received=0)) as other:
+            assert other.ready["resumed"] is False
+            assert await client.closed() == 4409
+            async with asyncio.timeout(SOON):
+                await served.house.things.cancelled.wait()
+            await served.until_sessions(True)
+            assert (await other.ask("What time is it?"))["outcome"] == "completed"
 
 
 # Deadlines
@@ -381,11 +544,27 @@ async def test_a_page_of_a_stranger(served: Served) -> None:
         assert client.ready["type"] == "ready"
 
 
+async def test_one_token_has_a_quarter_of_the_connections(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that have not said yet who they are count, too."""
+    monkeypatch.setattr(voice_stream, "START_SECONDS", SOON)
+    assert guarded.tokens is not None
+    one, other = (bearer(guarded.tokens.add(name, Role.GUEST)) for name in ("one", "other"))
+    async with aiohttp.ClientSession(guarded.url) as session, contextlib.AsyncExitStack() as opened:
+        for _ in range(32):
+            await opened.enter_async_context(session.ws_connect(PATH, headers=one))
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="429") as refused:
+            await session.ws_connect(PATH, headers=one)
+        assert refused.value.headers is not None
+        assert "Retry-After" in refused.value.headers
+        async with session.ws_connect(PATH, headers=other):
+            pass
+
+
 # The server's own beginning and end
 
 
 async def test_before_the_engines_are_there(served: Served) -> None:
-    served.status.voices = None
+    served.status.own.voices = None
     async with aiohttp.ClientSession() as session, session.get(served.url + PATH) as answer:
         assert answer.status == 503
 

@@ -8,6 +8,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from bench.clips import make_clip
+from bench.labels import energy_label
+from bench.record import take_turn
+from bench.websocket import PageTarget
 from tests.support.server import ServerProcess
 from tests.support.speech import Speaker, silence
 from tests.support.voice_client import PATH, Conversation, VoiceClient, connected
@@ -108,6 +112,16 @@ class TestTurns:
             assert (await client.ask("What time is it?"))["outcome"] == "completed"
         assert talk.of("error")[0]["code"] == "no-speech"
         assert done["outcome"] == "failed"
+
+
+async def test_the_benchmark_takes_a_turn_as_the_page_does(url: str, speaker: Speaker) -> None:
+    clip = make_clip("time", speaker.say("What time is it?"), energy_label, "what time is it")
+    record = await take_turn(PageTarget(url, 3.0), clip, 1, 60.0)
+    assert record.error is None
+    assert record.answer.startswith("It's ")
+    assert record.ms["transcript"] <= record.ms["first_text"] <= record.ms["first_audio"] <= record.ms["last_audio"]
+    assert record.server_ms["endpoint"] <= record.ms["transcript"]
+    assert record.round_trip_ms is not None
 
 
 class TestRefused:

@@ -95,6 +95,14 @@ async def hosting(host: str | list[str] = "127.0.0.1", **options: Any) -> AsyncI
             await hosted.server.close()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _small_heap() -> Iterator[None]:
+    """What the tests before have left in memory is not looked through each time that garbage is collected here."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 async def quiet(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
     """Nothing is logged as an error and no exception ends in asyncio's handler."""

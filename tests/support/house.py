@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from handlers.agent.agent import Agent
-from handlers.agent.caller import Caller, Role
 from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.llm.settings import OllamaSettings
 from handlers.agent.llm.thinker import Thinker
 from handlers.agent.memory.background import Pace, Upkeep
 from handlers.agent.memory.memories import Memories
-from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Note, Origin, Source, Tenant
+from handlers.agent.memory.stage import HOUSEHOLD, NewNote, Note, Origin, Owner, Source
 from handlers.agent.response import Response
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
@@ -29,15 +28,16 @@ from handlers.agent.tools.local import LocalTool, LocalTools
 from handlers.agent.tools.stage import Arguments, ToolError, ToolFinished, ToolSpec
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.errors import EngineError
+from handlers.session import Role, Session
 from handlers.timeline import Timeline
 from tests.support.memories import opened
 from tests.support.ollama import SOON, FakeOllama, Model
 
 NOW = datetime(2026, 6, 3, 15, 5, tzinfo=UTC)
-ANNA = Caller("anna", "kitchen", "kitchen", Role.USER)
-TOM = Caller("tom", "hall", "hall", Role.USER)
-BOSS = Caller("boss", "kitchen", "kitchen", Role.ADMIN)
-GUEST = Caller("", "kitchen", "kitchen", Role.GUEST)
+ANNA = Session("anna", "kitchen", "kitchen", Role.USER)
+TOM = Session("tom", "hall", "hall", Role.USER)
+BOSS = Session("boss", "kitchen", "kitchen", Role.ADMIN)
+GUEST = Session("", "kitchen", "kitchen", Role.GUEST)
 
 NAMED = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 QUESTION = "How is the weather in the cities of my friends?"
@@ -74,14 +74,14 @@ class Things:
             ],
         )
 
-    async def weather(self, arguments: Arguments, caller: Caller) -> str:
+    async def weather(self, arguments: Arguments, session: Session) -> str:
         self.done.append(f"weather {arguments['name']}")
         return f"Rain in {arguments['name']}."
 
-    async def broken(self, arguments: Arguments, caller: Caller) -> str:
+    async def broken(self, arguments: Arguments, session: Session) -> str:
         raise ToolError("The fuse has blown")
 
-    async def slow(self, arguments: Arguments, caller: Caller) -> str:
+    async def slow(self, arguments: Arguments, session: Session) -> str:
         self.running.set()
         try:
             await self.gate.wait()
@@ -91,10 +91,10 @@ class Things:
         self.done.append(f"slow {arguments['name']}")
         return f"Slow {arguments['name']}."
 
-    async def read_page(self, arguments: Arguments, caller: Caller) -> str:
+    async def read_page(self, arguments: Arguments, session: Session) -> str:
         return self.page
 
-    async def delete(self, arguments: Arguments, caller: Caller) -> str:
+    async def delete(self, arguments: Arguments, session: Session) -> str:
         self.done.append(f"deleted {arguments.get('name', '')}")
         return "Deleted."
 
@@ -142,28 +142,28 @@ class House:
     upkeep: Upkeep
     turns: int = 0
 
-    def request(self, text: str, caller: Caller = ANNA, conversation: str = "c1") -> Request:
-        return Request(text, "en", conversation, caller)
+    def request(self, text: str, session: Session = ANNA, conversation: str = "c1") -> Request:
+        return Request(text, replace(session, language="en", conversation=conversation))
 
-    async def ask(self, text: str, caller: Caller = ANNA, conversation: str = "c1") -> str:
+    async def ask(self, text: str, session: Session = ANNA, conversation: str = "c1") -> str:
         """One whole turn; its words."""
-        return "".join(part for part in (await self.turn(text, caller, conversation))[0] if isinstance(part, str))
+        return "".join(part for part in (await self.turn(text, session, conversation))[0] if isinstance(part, str))
 
     async def turn(
-        self, text: str, caller: Caller = ANNA, conversation: str = "c1"
+        self, text: str, session: Session = ANNA, conversation: str = "c1"
     ) -> tuple[list[AnswerPart], Timeline]:
         """One whole turn; all its parts, and its timeline."""
         self.turns += 1
         timeline = Timeline(f"turn-{self.turns}")
-        response = self.agent.respond(self.request(text, caller, conversation), timeline)
+        response = self.agent.respond(self.request(text, session, conversation), timeline)
         parts = await all_of(response)
         response.remember("".join(part for part in parts if isinstance(part, str)))
         return parts, timeline
 
-    def draft(self, text: str, caller: Caller = ANNA) -> Draft:
+    def draft(self, text: str, session: Session = ANNA) -> Draft:
         committed = asyncio.Event()
         timeline = Timeline("draft")
-        return Draft(self.agent.respond(self.request(text, caller), timeline, committed), committed, timeline)
+        return Draft(self.agent.respond(self.request(text, session), timeline, committed), committed, timeline)
 
     async def attempts(self) -> list[Mapping[str, object]]:
         """What the log of actions says was tried, oldest first."""
@@ -180,11 +180,11 @@ class House:
 
     def waits(self, place: str = "satellite kitchen") -> bool:
         """Whether a yes from there would do something."""
-        caller = Caller(satellite=place.removeprefix("satellite "))
-        return self.agent.expects_answer(Request("", conversation_id="nobody's", caller=caller))
+        session = Session(satellite=place.removeprefix("satellite "), conversation="nobody's")
+        return self.agent.expects_answer(Request("", session))
 
-    def note(self, text: str, tenant: Tenant = HOUSEHOLD) -> Note:
-        return self.memories.journal.add(tenant, NewNote(text, Source(Origin.SAID, "anna")))
+    def note(self, text: str, owner: Owner = HOUSEHOLD) -> Note:
+        return self.memories.journal.add(owner, NewNote(text, Source(Origin.SAID, "anna")))
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -31,20 +32,26 @@ async def opened(
     pace: Pace | None = None,
 ) -> AsyncIterator[tuple[Memories, Upkeep]]:
     """The memory of a folder, and its work in the background; of Anna and Tom. `make` brings an index of the test's."""
+    embedder = _embedder()
+    journal = Journal(folder)
+    if make:
+        search = SearchIndex(journal, make, owed=folder / OWED)
+    else:
+        search = open_index(IndexSettings(kind=index), folder, journal)
+    settings = MemorySettings()
+    recall = Recall(journal, search, embedder, RecallSettings(embedding_ms=5000), NAMES)
+    upkeep = Upkeep(journal, search, embedder, lambda: model, settings, names=NAMES, pace=pace)
+    private = PrivatePlaces(folder / "private.json")
+    memories = Memories(journal, search, embedder, recall, upkeep, settings, folder, private, NAMES)
+    upkeep.start()
+    try:
+        yield memories, upkeep
+    finally:
+        await memories.close()
+
+
+@cache
+def _embedder() -> MiniLM:
+    """Loading it takes longer than most tests."""
     with TemporaryDirectory() as weights:
-        embedder = MiniLM(embedding_model(Path(weights)))
-        journal = Journal(folder)
-        if make:
-            search = SearchIndex(journal, make, owed=folder / OWED)
-        else:
-            search = open_index(IndexSettings(kind=index), folder, journal)
-        settings = MemorySettings()
-        recall = Recall(journal, search, embedder, RecallSettings(embedding_ms=5000), NAMES)
-        upkeep = Upkeep(journal, search, embedder, lambda: model, settings, names=NAMES, pace=pace)
-        private = PrivatePlaces(folder / "private.json")
-        memories = Memories(journal, search, embedder, recall, upkeep, settings, folder, private, NAMES)
-        upkeep.start()
-        try:
-            yield memories, upkeep
-        finally:
-            await memories.close()
+        return MiniLM(embedding_model(Path(weights)))

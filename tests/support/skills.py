@@ -10,6 +10,7 @@ from handlers.agent.conversations import Turn
 from handlers.agent.skills import Skills, locale_of
 from handlers.agent.skills.stage import Occasion, Reply
 from handlers.agent.stage import Request
+from handlers.session import Session
 
 NOW = datetime(2026, 6, 3, 15, 5, tzinfo=ZoneInfo("Europe/Berlin"))
 """A Wednesday."""
@@ -22,7 +23,9 @@ async def ask(
     match = skills.match(text, tag)
     if match is None:
         return None
-    return await skills.perform(match, Occasion(Request(text, tag), history, now, locale_of(tag, match.language)))
+    return await skills.perform(
+        match, Occasion(Request(text, Session(language=tag)), history, now, locale_of(tag, match.language))
+    )
 
 
 def understood(skills: Skills, text: str, tag: str) -> tuple[str, dict[str, str]] | None:

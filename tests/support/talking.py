@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from handlers.agent.caller import Role
+from handlers.session import Role
 from server.tokens import Tokens
 from tests.support.ollama import FakeOllama, Model
 from tests.support.server import START_SECONDS, ServerProcess, own_data
@@ -27,16 +27,25 @@ tools:
     confirm: Sell the house?
 """
 
+_TENANTS = """
+tenants:
+  miller: {name: The Millers, wyoming: "tcp://127.0.0.1:0"}
+  smith: {wyoming: "tcp://127.0.0.1:0"}
+  small: {wyoming: "tcp://127.0.0.1:0", limits: {questions: 1, sessions: 1, turns_a_minute: 3}}
+"""
+
 
 @dataclass(frozen=True)
 class Talking:
-    """The server, its model, where its tools leave files, and a token of each role by its name."""
+    """The server, its model, where its tools leave files, and a token of each role and each tenant by its name."""
 
     server: ServerProcess
     address: str
     ollama: FakeOllama
     done: Path
     tokens: dict[str, str]
+    data: Path
+    """The data folder."""
 
     def begin_anew(self) -> None:
         """Forget what earlier tests asked and did."""
@@ -52,10 +61,13 @@ async def talking(folder: Path, data_dir: Path, more: Sequence[tuple[str, str]] 
     done, tools, config = folder / "done", folder / "tools.yaml", folder / "config.yaml"
     done.mkdir()
     tools.write_text(_COMMANDS.replace("FOLDER", str(done)))
-    config.write_text(f"agent: {{tools: {{commands: [{tools}]}}, access: {{users: {{anna: {{name: Anna}}}}}}}}\n")
+    own = f"agent: {{tools: {{commands: [{tools}]}}, access: {{users: {{anna: {{name: Anna}}}}}}}}\n"
+    config.write_text(own + _TENANTS)
     kept = Tokens(data)
     tokens = {role.word: kept.add(role.word, role, "anna" if role is Role.USER else "") for role in Role}
     tokens["other"] = kept.add("other", Role.USER)
+    for tenant in ("miller", "smith", "small", "gone"):
+        tokens[tenant] = kept.add(tenant, Role.ADMIN, tenant=tenant)
     async with FakeOllama([Model("able:latest", capabilities=("completion", "tools"))]) as ollama:
         environment = {
             "MEADOWLARK_AGENT__OLLAMA__URL": ollama.url,
@@ -71,6 +83,6 @@ async def talking(folder: Path, data_dir: Path, more: Sequence[tuple[str, str]] 
                     assert server.process.poll() is None, server.log()
                     await asyncio.sleep(0.05)
             ollama.asked.clear()
-            yield Talking(server, f"http://127.0.0.1:{page[1]}", ollama, done, tokens)
+            yield Talking(server, f"http://127.0.0.1:{page[1]}", ollama, done, tokens, data)
         # aiohttp logs a traceback of its own for what is no HTTP; ours are defects.
         assert not re.search(r'File "[^"]*/(server|handlers)/', server.log()), server.log()

@@ -14,7 +14,7 @@ from pydantic import HttpUrl
 from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.llm.settings import OllamaSettings
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.stage import HOUSEHOLD, Meaning, NewNote, Note, Origin, Source, Tenant
+from handlers.agent.memory.stage import HOUSEHOLD, Meaning, NewNote, Note, Origin, Owner, Source
 from tests.support.ollama import FakeOllama
 
 NAMES = {"anna": "Anna", "tom": "Tom"}
@@ -40,13 +40,13 @@ def remember(
     journal: Journal,
     content: str,
     *,
-    tenant: Tenant = HOUSEHOLD,
+    owner: Owner = HOUSEHOLD,
     speaker: str = "",
     meaning: Meaning = NOTHING_KNOWN,
     at: float = NOON,
 ) -> Note:
     """A note that somebody asked for."""
-    return journal.add(tenant, NewNote(content, Source(Origin.SAID, speaker), meaning, created=at))
+    return journal.add(owner, NewNote(content, Source(Origin.SAID, speaker), meaning, created=at))
 
 
 def judgement(**parts: object) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.house.stage import Lent
 from handlers.agent.tools.stage import Arguments, Tool, ToolError, ToolSpec
+from handlers.session import Role, Session
 
 
 @dataclass
@@ -45,10 +45,10 @@ class BorrowedTool:
     def question(self, arguments: Arguments) -> str:
         return self.described.question(arguments)
 
-    async def call(self, arguments: Arguments, caller: Caller) -> str:
+    async def call(self, arguments: Arguments, session: Session) -> str:
         if self.lent is None:
             raise ToolError("Home Assistant does not lend this tool any more")
-        return await self.lent.call(arguments, caller)
+        return await self.lent.call(arguments, session)
 
 
 class Borrowed:

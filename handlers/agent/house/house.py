@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from handlers.agent.house.stage import HouseError, Lender, Lent, Performed, Understood
-from handlers.agent.stage import Request, place_of
+from handlers.agent.stage import Request
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -137,4 +137,4 @@ class House:
 
 
 def _key(request: Request) -> _Key:
-    return request.text, request.language, place_of(request)
+    return request.text, request.session.language, request.session.place

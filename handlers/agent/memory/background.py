@@ -34,9 +34,9 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Space,
-    Tenant,
-    TenantKind,
     Vector,
     Vectors,
 )
@@ -121,13 +121,13 @@ class Upkeep:
         self._names: Mapping[str, str] = {} if names is None else names
         self._pace = pace or Pace()
         self._workers = Workers("memory-upkeep", 1, 8)
-        self._turns: OrderedDict[int, tuple[Tenant, FinishedTurn]] = OrderedDict()
+        self._turns: OrderedDict[int, tuple[Owner, FinishedTurn]] = OrderedDict()
         self._turn_number = 0
         self._too_slow = 0
-        self._fresh: OrderedDict[tuple[Tenant, str], None] = OrderedDict()
-        self._unjudged: OrderedDict[tuple[Tenant, str], int] = OrderedDict()  # and how often it failed
-        self._unembedded: OrderedDict[Tenant, None] = OrderedDict()
-        self._looked_for_tenants = False
+        self._fresh: OrderedDict[tuple[Owner, str], None] = OrderedDict()
+        self._unjudged: OrderedDict[tuple[Owner, str], int] = OrderedDict()  # and how often it failed
+        self._unembedded: OrderedDict[Owner, None] = OrderedDict()
+        self._looked_for_owners = False
         self._looked_for_unjudged = False
         self._complete = False
         self._paused = False
@@ -156,35 +156,35 @@ class Upkeep:
         self._make_quiet()
         self._owner = asyncio.create_task(self._run(), name="memory-upkeep")
 
-    def turn_finished(self, tenant: Tenant, turn: FinishedTurn) -> None:
+    def turn_finished(self, owner: Owner, turn: FinishedTurn) -> None:
         """Distil a turn when there is quiet, if it may be and is worth it. Costs no time."""
         self._make_quiet()
-        if turn.private or tenant.kind is TenantKind.GUEST or not self._settings.learn or self._able_model() is None:
+        if turn.private or owner.kind is OwnerKind.GUEST or not self._settings.learn or self._able_model() is None:
             return
         if not may_hold_facts(turn.question) or find_secret(turn.question, turn.language) is not None:
             return
         if find_secret(turn.answer, turn.language) is not None:
             turn = replace(turn, answer="")
         self._turn_number += 1
-        self._turns[self._turn_number] = (tenant, turn)
+        self._turns[self._turn_number] = (owner, turn)
         while len(self._turns) > _MOST_WAITING_TURNS:
             self._turns.popitem(last=False)
         self._tell()
 
-    def note_added(self, tenant: Tenant, note: Note) -> None:
+    def note_added(self, owner: Owner, note: Note) -> None:
         """A note is in the journal. Costs no time. One that was there already may be given again."""
-        self._unembedded[tenant] = None
-        self._fresh[tenant, note.id] = None
+        self._unembedded[owner] = None
+        self._fresh[owner, note.id] = None
         while len(self._fresh) > _MOST_FRESH_NOTES:
             self._fresh.popitem(last=False)
         if note.version == 1:
-            self._wait_for_judgement(tenant, note.id)
+            self._wait_for_judgement(owner, note.id)
         self._tell()
 
-    async def drop_turns(self, tenant: Tenant) -> None:
-        """Forget the turns of a tenant that wait to be distilled; nothing is made of them after this returns. Call it
+    async def drop_turns(self, owner: Owner) -> None:
+        """Forget the turns of an owner that wait to be distilled; nothing is made of them after this returns. Call it
         before forgetting what may have been made of them."""
-        for number in [number for number, (whose, _) in self._turns.items() if whose == tenant]:
+        for number in [number for number, (whose, _) in self._turns.items() if whose == owner]:
             del self._turns[number]
         self._interrupt()
         self._tell()
@@ -224,7 +224,7 @@ class Upkeep:
 
     async def _run(self) -> None:
         chores = [
-            _Chore(lambda: not self._looked_for_tenants, self._look_for_tenants),
+            _Chore(lambda: not self._looked_for_owners, self._look_for_owners),
             _Chore(lambda: bool(self._fresh), self._close_contradicted),
             _Chore(lambda: bool(self._unembedded), self._embed),
             _Chore(lambda: bool(self._turns) and self._able_model() is not None, self._distil, quietly=True),
@@ -278,60 +278,60 @@ class Upkeep:
             if not isinstance(error, MeadowlarkError):  # a defect; it must not end the rest of the work
                 _LOGGER.debug("A defect in the memory's background work", exc_info=error)
 
-    async def _look_for_tenants(self) -> None:
-        for tenant in await self._workers.run(self._journal.tenants):
-            self._unembedded[tenant] = None
-        self._looked_for_tenants = True
+    async def _look_for_owners(self) -> None:
+        for owner in await self._workers.run(self._journal.owners):
+            self._unembedded[owner] = None
+        self._looked_for_owners = True
 
     async def _close_contradicted(self) -> None:
-        (tenant, note_id), _ = next(iter(self._fresh.items()))
+        (owner, note_id), _ = next(iter(self._fresh.items()))
 
         def close() -> None:
-            for note in self._journal.get(tenant, [note_id]):
+            for note in self._journal.get(owner, [note_id]):
                 close_contradicted(self._journal, note, self._names)
 
         await self._workers.run(close)
-        self._fresh.pop((tenant, note_id), None)
+        self._fresh.pop((owner, note_id), None)
 
     async def _embed(self) -> None:
-        """Give some notes of one tenant their vectors, and links where no language model will."""
+        """Give some notes of one owner their vectors, and links where no language model will."""
         space = self._embedder.space
-        tenant = next(iter(self._unembedded))
-        del self._unembedded[tenant]
+        owner = next(iter(self._unembedded))
+        del self._unembedded[owner]
         try:
-            notes = await self._workers.run(lambda: self._journal.without_vector(tenant, space, _EMBED_AT_ONCE))
+            notes = await self._workers.run(lambda: self._journal.without_vector(owner, space, _EMBED_AT_ONCE))
             if notes:
                 vectors = await self._interruptible(self._embedder.embed_notes([self._text(note) for note in notes]))
-                await self._keep(tenant, notes, vectors)
+                await self._keep(owner, notes, vectors)
         except BaseException:
-            self._unembedded[tenant] = None
+            self._unembedded[owner] = None
             raise
         if notes:
-            self._unembedded[tenant] = None  # there may be more
-            self._unembedded.move_to_end(tenant, last=False)
-        elif not self._unembedded and self._looked_for_tenants and not self._complete and space.dimensions:
+            self._unembedded[owner] = None  # there may be more
+            self._unembedded.move_to_end(owner, last=False)
+        elif not self._unembedded and self._looked_for_owners and not self._complete and space.dimensions:
             await self._drop_other_spaces(space)
             self._complete = True
 
     async def _drop_other_spaces(self, space: Space) -> None:
         """All notes have a vector in this one: the others go, also from the index."""
         others = await self._workers.run(lambda: self._journal.has_other_spaces(space))
-        tenants = await self._workers.run(self._journal.tenants) if others else []
-        await self._index.owe(tenants)
+        owners = await self._workers.run(self._journal.owners) if others else []
+        await self._index.owe(owners)
         await self._workers.run(lambda: self._journal.drop_other_spaces(space))
-        for tenant in tenants:
+        for owner in owners:
             with contextlib.suppress(MemoryStoreError):  # the next start tries again
-                await self._index.purge(tenant, space)
+                await self._index.purge(owner, space)
 
-    async def _keep(self, tenant: Tenant, notes: Sequence[Note], vectors: Vectors) -> None:
+    async def _keep(self, owner: Owner, notes: Sequence[Note], vectors: Vectors) -> None:
         """Into index and journal, except for what was forgotten meanwhile."""
         space = self._embedder.space
         ids = [note.id for note in notes]
-        await self._index.keep(tenant, space, ids, vectors, [note.version for note in notes])
-        known = {note.id for note in await self._workers.run(lambda: self._journal.get(tenant, ids))}
+        await self._index.keep(owner, space, ids, vectors, [note.version for note in notes])
+        known = {note.id for note in await self._workers.run(lambda: self._journal.get(owner, ids))}
         gone = [note_id for note_id in ids if note_id not in known]
         if gone:
-            await self._index.remove(tenant, space, gone)
+            await self._index.remove(owner, space, gone)
         if self._able_model() is None:
             for note, vector in zip(notes, vectors, strict=True):
                 if note.id in known:
@@ -343,11 +343,11 @@ class Upkeep:
         await self._workers.run(lambda: None if self._is_linked(note) else apply(self._journal, note, changes))
 
     async def _distil(self) -> None:
-        """Make notes of some turns of one tenant."""
+        """Make notes of some turns of one owner."""
         model = self._able_model()
         assert model is not None
         numbers = self._some_turns()
-        tenant = self._turns[numbers[0]][0]
+        owner = self._turns[numbers[0]][0]
         turns = [self._turns[number][1] for number in numbers]
         try:
             found = await self._interruptible(distil(model, turns, self._names, self._pace.answer_seconds))
@@ -360,18 +360,18 @@ class Upkeep:
         async with self._storing:
             if any(number not in self._turns for number in numbers):  # dropped meanwhile: begin again without them
                 return
-            for note in await self._workers.run(lambda: self._add(tenant, found, turns)):
-                self.note_added(tenant, note)
+            for note in await self._workers.run(lambda: self._add(owner, found, turns)):
+                self.note_added(owner, note)
             for number in numbers:
                 self._turns.pop(number, None)
 
     def _some_turns(self) -> list[int]:
-        """The oldest turn that waits, and those of the same tenant that fit beside it."""
+        """The oldest turn that waits, and those of the same owner that fit beside it."""
         first = next(iter(self._turns.values()))[0]
         numbers: list[int] = []
         room = _WORDS_AT_ONCE
-        for number, (tenant, turn) in self._turns.items():
-            if tenant != first:
+        for number, (owner, turn) in self._turns.items():
+            if owner != first:
                 continue
             room -= len(turn.question) + len(turn.answer)
             if numbers and (room < 0 or len(numbers) == MOST_TURNS):
@@ -379,18 +379,18 @@ class Upkeep:
             numbers.append(number)
         return numbers
 
-    def _add(self, tenant: Tenant, found: Sequence[tuple[int, NewNote]], turns: Sequence[FinishedTurn]) -> list[Note]:
+    def _add(self, owner: Owner, found: Sequence[tuple[int, NewNote]], turns: Sequence[FinishedTurn]) -> list[Note]:
         """Store what was distilled, each fact once; a fact refers to the one before it in the same conversation."""
         added: list[Note] = []
         last: dict[str, str] = {}
         for position, new in found:
             about = new.meaning
-            known = self._journal.same_fact(tenant, about.subject, about.attribute) if about.subject else []
+            known = self._journal.same_fact(owner, about.subject, about.attribute) if about.subject else []
             if any(set(find_keywords(note.content)) == set(find_keywords(new.content)) for note in known):
                 continue
             conversation = turns[position].conversation_id
             note = self._journal.add(
-                tenant, replace(new, previous_id=last.get(conversation, "") if conversation else "")
+                owner, replace(new, previous_id=last.get(conversation, "") if conversation else "")
             )
             last[conversation] = note.id
             added.append(note)
@@ -398,17 +398,17 @@ class Upkeep:
 
     async def _look_for_unjudged(self) -> None:
         """Notes that no language model has seen: those of an earlier run, or from before there was one."""
-        for tenant in await self._workers.run(self._journal.tenants):
+        for owner in await self._workers.run(self._journal.owners):
             after: str | None = ""
             while after is not None:
-                unseen, after = await self._workers.run(partial(self._unseen, tenant, after))
+                unseen, after = await self._workers.run(partial(self._unseen, owner, after))
                 for note_id in unseen:
-                    self._wait_for_judgement(tenant, note_id)
+                    self._wait_for_judgement(owner, note_id)
         self._looked_for_unjudged = True
 
-    def _unseen(self, tenant: Tenant, after: str) -> tuple[list[str], str | None]:
+    def _unseen(self, owner: Owner, after: str) -> tuple[list[str], str | None]:
         """Of a page of notes those that no language model has seen, and the last of the page; None at the end."""
-        page = self._journal.page(tenant, after=after, limit=_PAGE)
+        page = self._journal.page(owner, after=after, limit=_PAGE)
         unseen = [note.id for note in page if note.valid_to is None and note.version == 1]
         return unseen, page[-1].id if len(page) == _PAGE else None
 
@@ -416,10 +416,10 @@ class Upkeep:
         """Let the language model see one new note beside its neighbours."""
         model = self._able_model()
         assert model is not None
-        (tenant, note_id), failed = next(iter(self._unjudged.items()))
-        note = await self._workers.run(lambda: self._to_judge(tenant, note_id))
+        (owner, note_id), failed = next(iter(self._unjudged.items()))
+        note = await self._workers.run(lambda: self._to_judge(owner, note_id))
         if note is None:
-            self._unjudged.pop((tenant, note_id), None)
+            self._unjudged.pop((owner, note_id), None)
             return
         vectors = await self._interruptible(self._embedder.embed_notes([self._text(note)]))
         near = await self._near(note, vectors[0])
@@ -427,7 +427,7 @@ class Upkeep:
         try:
             changes = await self._interruptible(judge(model, note, older, self._names, self._pace.answer_seconds))
         except EngineError as error:
-            self._unjudged[tenant, note_id] = failed + 1
+            self._unjudged[owner, note_id] = failed + 1
             if failed + 1 < _TRIES and not isinstance(error, AnswerError):
                 raise
             changes = by_similarity(note, near, _SIMILAR)
@@ -435,13 +435,13 @@ class Upkeep:
         if revised is None:  # something was forgotten meanwhile; the next time it is not shown
             return
         if revised:
-            self._unembedded[tenant] = None
-        self._unjudged.pop((tenant, note_id), None)
+            self._unembedded[owner] = None
+        self._unjudged.pop((owner, note_id), None)
 
-    def _to_judge(self, tenant: Tenant, note_id: str) -> Note | None:
+    def _to_judge(self, owner: Owner, note_id: str) -> Note | None:
         """The note, unless it is gone, no longer true, or written anew by a person, who knows better."""
-        for note in self._journal.get(tenant, [note_id]):
-            last = self._journal.versions(tenant, note_id)[-1:]
+        for note in self._journal.get(owner, [note_id]):
+            last = self._journal.versions(owner, note_id)[-1:]
             if note.valid_to is None and all(each.number == 1 or each.source.origin is Origin.EVOLVED for each in last):
                 return note
         return None
@@ -449,28 +449,28 @@ class Upkeep:
     def _older(self, note: Note, near: Sequence[str]) -> list[Note]:
         """What a note is shown beside: others about the same fact, then its neighbours; only what still holds."""
         about = note.meaning
-        same = self._journal.same_fact(note.tenant, about.subject, about.attribute) if about.subject else []
+        same = self._journal.same_fact(note.owner, about.subject, about.attribute) if about.subject else []
         notes = {
-            other.id: other for other in (*same[-(MOST_SHOWN - NEIGHBOURS) :], *self._journal.get(note.tenant, near))
+            other.id: other for other in (*same[-(MOST_SHOWN - NEIGHBOURS) :], *self._journal.get(note.owner, near))
         }
         return [other for other in notes.values() if other.id != note.id and other.valid_to is None]
 
     async def _near(self, note: Note, vector: Vector) -> list[tuple[str, float]]:
-        near = await self._index.search(note.tenant, self._embedder.space, vector, NEIGHBOURS + 1)
+        near = await self._index.search(note.owner, self._embedder.space, vector, NEIGHBOURS + 1)
         return [(key, alike) for key, alike in near if key != note.id][:NEIGHBOURS]
 
     def _text(self, note: Note) -> str:
         return embedding_text(note, self._names.get(note.source.speaker, ""))
 
     def _is_linked(self, note: Note) -> bool:
-        return bool(self._journal.links(note.tenant, [note.id]))
+        return bool(self._journal.links(note.owner, [note.id]))
 
     def _able_model(self) -> LanguageModel | None:
         model = self._model()
         return model if model is not None and model.follows_schemas else None
 
-    def _wait_for_judgement(self, tenant: Tenant, note_id: str) -> None:
-        self._unjudged[tenant, note_id] = 0
+    def _wait_for_judgement(self, owner: Owner, note_id: str) -> None:
+        self._unjudged[owner, note_id] = 0
         while len(self._unjudged) > _MOST_WAITING_NOTES:
             self._unjudged.popitem(last=False)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from handlers.agent.memory.collection import collection_name
-from handlers.agent.memory.stage import MemoryStoreError, Space, Tenant, Vector, Vectors
+from handlers.agent.memory.stage import MemoryStoreError, Owner, Space, Vector, Vectors
 from handlers.errors import MissingExtraError
 from handlers.locking import InUseError, lock_file
 
@@ -41,7 +41,7 @@ _SECONDS = 5.0
 """For one call to a server: a batch takes a fifth of a second. Searches give up earlier; this is for their thread."""
 
 _LONGEST_SUMS = 1 << 20
-"""Bytes of the lock file: a line for each file, a handful for each tenant."""
+"""Bytes of the lock file: a line for each file, a handful for each owner."""
 
 _FILE = "chroma.sqlite3"
 
@@ -62,8 +62,10 @@ class ChromaIndex:
 
     name = "chroma"
 
-    def __init__(self, folder: Path, url: str = "", token: str = "") -> None:
-        """Raises MemoryStoreError when the folder is in use or the server does not answer."""
+    def __init__(self, folder: Path, url: str = "", token: str = "", household: str = "") -> None:
+        """`household` is whose it is among those of a server. Raises MemoryStoreError when the folder is in use or the
+        server does not answer."""
+        self._household = household
         self._folder = None if url else folder
         self._lock = -1
         self._sessions: list[httpx.Client] = []
@@ -85,38 +87,38 @@ class ChromaIndex:
                 os.close(self._lock)
                 raise
 
-    def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
+    def put(self, owner: Owner, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
         with self._working():
-            collection = self._collection(tenant, space)
+            collection = self._collection(owner, space)
             for start in range(0, len(ids), _BATCH):
                 part = slice(start, start + _BATCH)
                 collection.upsert(ids=list(ids[part]), embeddings=vectors[part])
 
-    def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
+    def remove(self, owner: Owner, space: Space, ids: Sequence[str]) -> None:
         with self._working():
-            collection = self._known(tenant, space)
+            collection = self._known(owner, space)
             if collection is None:
                 return
             for start in range(0, len(ids), _BATCH):
                 collection.delete(ids=list(ids[start : start + _BATCH]))
 
-    def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
+    def search(self, owner: Owner, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         with self._working():
-            collection = self._known(tenant, space)
+            collection = self._known(owner, space)
             if collection is None:
                 return []
             found = collection.query(query_embeddings=[vector.tolist()], n_results=limit, include=["distances"])
         distances = found["distances"] or [[]]
         return [(note_id, 1 - distance) for note_id, distance in zip(found["ids"][0], distances[0], strict=True)]
 
-    def count(self, tenant: Tenant, space: Space) -> int:
+    def count(self, owner: Owner, space: Space) -> int:
         with self._working():
-            collection = self._known(tenant, space)
+            collection = self._known(owner, space)
             return 0 if collection is None else collection.count()
 
-    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
+    def drop(self, owner: Owner, space: Space | None = None) -> None:
         """On a server, what is left in its files is that server's affair."""
-        start = collection_name(tenant, space)
+        start = collection_name(owner, space, self._household)
         with self._working():
             for collection in self._client.list_collections():
                 if collection.name.startswith(start):
@@ -143,17 +145,17 @@ class ChromaIndex:
     def _working(self) -> contextlib.AbstractContextManager[None]:
         return _working(files=self._folder is not None)
 
-    def _collection(self, tenant: Tenant, space: Space) -> chromadb.Collection:
-        name = collection_name(tenant, space)
+    def _collection(self, owner: Owner, space: Space) -> chromadb.Collection:
+        name = collection_name(owner, space, self._household)
         if name not in self._collections:
             self._collections[name] = self._client.get_or_create_collection(
                 name, configuration=_CONFIGURATION, embedding_function=None
             )
         return self._collections[name]
 
-    def _known(self, tenant: Tenant, space: Space) -> chromadb.Collection | None:
+    def _known(self, owner: Owner, space: Space) -> chromadb.Collection | None:
         """The collection if there is one: who only asks makes none."""
-        name = collection_name(tenant, space)
+        name = collection_name(owner, space, self._household)
         if name not in self._collections:
             try:
                 self._collections[name] = self._client.get_collection(name, embedding_function=None)

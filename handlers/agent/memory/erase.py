@@ -13,7 +13,7 @@ _SCRUB = "origin = '', speaker = '', satellite = '', room = '', turn_id = ''"
 
 
 def erase_notes(db: sqlite3.Connection, number: int, notes: Sequence[tuple[int, str]], at: float) -> None:
-    """Remove notes (seq, id) of the tenant with this number. Its bytes are gone only after a purge."""
+    """Remove notes (seq, id) of the owner with this number. Its bytes are gone only after a purge."""
     gone = {seq for seq, _ in notes}
     following: set[int] = set()
     tainted: dict[int, set[int]] = {}
@@ -37,8 +37,8 @@ def erase_notes(db: sqlite3.Connection, number: int, notes: Sequence[tuple[int, 
     db.execute("UPDATE state SET purge_due = purge_due + 1")
 
 
-def erase_tenant(db: sqlite3.Connection, number: int) -> int:
-    """Remove a tenant as if it had never been; only times, kinds of deeds and ids stay in the journal."""
+def erase_owner(db: sqlite3.Connection, number: int) -> int:
+    """Remove an owner as if it had never been; only times, kinds of deeds and ids stay in the journal."""
     count = int(db.execute("SELECT COUNT(*) FROM note WHERE tenant = ?", (number,)).fetchone()[0])
     db.execute("DELETE FROM note WHERE tenant = ?", (number,))
     db.execute(f"DROP TABLE {schema.words(number)}")

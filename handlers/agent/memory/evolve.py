@@ -63,12 +63,12 @@ class Changes:
 async def judge(
     model: LanguageModel, note: Note, older: Sequence[Note], names: Mapping[str, str], seconds: float
 ) -> Changes:
-    """What a language model makes of a new note beside older ones of the same tenant, at most MOST_SHOWN.
+    """What a language model makes of a new note beside older ones of the same owner, at most MOST_SHOWN.
 
     It sees small numbers, which stand for the ids of the notes that it was shown; any other number is left out. Raises
     EngineError, AnswerError when its answers cannot be used.
     """
-    older = [other for other in older if other.tenant == note.tenant and other.id != note.id][:MOST_SHOWN]
+    older = [other for other in older if other.owner == note.owner and other.id != note.id][:MOST_SHOWN]
     messages = evolve_messages(_shown(note, names), [_shown(other, names) for other in older])
     schema = evolve_schema(len(older))
     judged = await ask(model, messages, schema, _Judgement, longest=_LONGEST_ANSWER, seconds=seconds)
@@ -122,12 +122,12 @@ def close_contradicted(journal: Journal, note: Note, names: Mapping[str, str]) -
     if not about.subject:
         about = describe(note.content, names.get(note.source.speaker, note.source.speaker))
     closed = []
-    for key in contradicted(note, journal.same_fact(note.tenant, about.subject, about.attribute), names):
+    for key in contradicted(note, journal.same_fact(note.owner, about.subject, about.attribute), names):
         try:
-            journal.replace(note.tenant, key, note.id, note.created, note.source)
+            journal.replace(note.owner, key, note.id, note.created, note.source)
             closed.append(key)
         except MemoryStoreError:
-            if len(journal.get(note.tenant, [key, note.id])) == 2:
+            if len(journal.get(note.owner, [key, note.id])) == 2:
                 raise  # neither was forgotten meanwhile
     return closed
 
@@ -141,20 +141,20 @@ def apply(journal: Journal, note: Note, changes: Changes) -> list[str] | None:
     linked = [key for link in changes.links for key in (link.first, link.second)]
     ids = [note.id, *(shown.id for shown in changes.shown), *linked, *changes.replaced]
     while True:
-        there = len(journal.get(note.tenant, ids))
+        there = len(journal.get(note.owner, ids))
         try:
             return _write(journal, note, changes)
         except MemoryStoreError:
-            if len(journal.get(note.tenant, ids)) == there:
+            if len(journal.get(note.owner, ids)) == there:
                 raise  # it is not that one was forgotten meanwhile
 
 
 def _write(journal: Journal, note: Note, changes: Changes) -> list[str] | None:
     """As `apply`; MemoryStoreError also when a note is forgotten at this moment."""
-    tenant = note.tenant
+    owner = note.owner
     before = {known.id: known for known in (note, *changes.shown)}
     linked = {key for link in changes.links for key in (link.first, link.second)}
-    now = {known.id: known for known in journal.get(tenant, [*before, *linked, *changes.replaced])}
+    now = {known.id: known for known in journal.get(owner, [*before, *linked, *changes.replaced])}
     if not before.keys() <= now.keys():
         return None
     source = replace(note.source, origin=Origin.EVOLVED)
@@ -164,15 +164,15 @@ def _write(journal: Journal, note: Note, changes: Changes) -> list[str] | None:
             continue
         changed = meaning != now[key].meaning
         if changed or key == note.id:  # the new note's version also says that a model has seen it
-            journal.revise(tenant, key, meaning, source, because=list(before))
+            journal.revise(owner, key, meaning, source, because=list(before))
         if changed:
             revised.append(key)
     links = [link for link in changes.links if link.first in now and link.second in now]
     if links:
-        journal.link(tenant, links, source)
+        journal.link(owner, links, source)
     for key in changes.replaced:
         if key in now and now[key].valid_to is None and now[key].created <= note.created:
-            journal.replace(tenant, key, note.id, note.created, source)
+            journal.replace(owner, key, note.id, note.created, source)
     return revised
 
 

@@ -17,9 +17,9 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
     Source,
     Space,
-    Tenant,
 )
 from handlers.agent.memory.writes import Adopted
 
@@ -54,6 +54,7 @@ class Header(_Strict):
     format: Literal["meadowlark-memory"]
     version: Literal[1]
     tenant: Annotated[str, Field(max_length=rows.LONGEST_NAME)]
+    """Whose they were: the key of an owner, under the name that files have had since the first version."""
     exported: _Time
     space: SpaceLine | None
 
@@ -108,7 +109,7 @@ class NoteLine(_Strict):
     previous_id: Annotated[str, Field(max_length=64)]
     versions: Annotated[list[VersionLine], Field(min_length=1, max_length=MOST_VERSIONS)]
 
-    def adopted(self, tenant: Tenant) -> Adopted:
+    def adopted(self, owner: Owner) -> Adopted:
         """Raises MemoryStoreError for versions that cannot have come one after the other."""
         versions = tuple(version.adopted() for version in self.versions)
         for number, version in enumerate(versions, 1):
@@ -117,7 +118,7 @@ class NoteLine(_Strict):
         last = versions[-1]
         note = Note(
             id=self.id,
-            tenant=tenant,
+            owner=owner,
             content=self.content,
             meaning=last.meaning,
             source=self.source.source(),

@@ -12,7 +12,7 @@ from typing import TypeVar
 from handlers.agent.memory.background import Upkeep
 from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
-from handlers.agent.memory.stage import Embedder, MemoryStoreError, Note, Tenant
+from handlers.agent.memory.stage import Embedder, MemoryStoreError, Note, Owner
 from handlers.errors import EngineError
 from handlers.workers import Workers
 
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What a request to forget would remove: of which tenant, which notes."""
+    """What a request to forget would remove: of which owner, which notes."""
 
-    notes: Mapping[Tenant, Sequence[Note]]
+    notes: Mapping[Owner, Sequence[Note]]
 
     @property
     def count(self) -> int:
@@ -47,7 +47,7 @@ class Forgetting:
         self._upkeep = upkeep
         self._workers = Workers("memory-forgetting")
         self._one = asyncio.Lock()
-        self._unpurged: dict[Tenant, list[str]] = {tenant: [] for tenant in index.owed}
+        self._unpurged: dict[Owner, list[str]] = {owner: [] for owner in index.owed}
         self._tasks: set[asyncio.Task[int]] = set()
         self._retrying: asyncio.Task[None] | None = None
         if self._unpurged:
@@ -77,14 +77,14 @@ class Forgetting:
         count = 0
         async with self._one:
             try:
-                for tenant, notes in forgotten.notes.items():
+                for owner, notes in forgotten.notes.items():
                     if notes:
                         ids = [note.id for note in notes]
-                        await self._upkeep.drop_turns(tenant)  # or it would be learnt again
-                        await self._index.owe([tenant])  # before: the process may die at any time
-                        self._unpurged.setdefault(tenant, [])
-                        count += await self._run(partial(self._journal.forget, tenant, ids))
-                        self._unpurged[tenant].extend(ids)
+                        await self._upkeep.drop_turns(owner)  # or it would be learnt again
+                        await self._index.owe([owner])  # before: the process may die at any time
+                        self._unpurged.setdefault(owner, [])
+                        count += await self._run(partial(self._journal.forget, owner, ids))
+                        self._unpurged[owner].extend(ids)
                 await self._purge()
             except MemoryStoreError:
                 if self._retrying is None or self._retrying.done():
@@ -95,10 +95,10 @@ class Forgetting:
     async def _purge(self) -> None:
         """Remove the traces of what was forgotten. The index is made anew before anything is taken out of it: an index
         that still has too much is noticed and mended also after a restart, one with mere traces is not."""
-        for tenant, ids in list(self._unpurged.items()):
-            await self._index.purge(tenant, self._embedder.space)
-            await self._index.remove(tenant, self._embedder.space, ids)
-            del self._unpurged[tenant]
+        for owner, ids in list(self._unpurged.items()):
+            await self._index.purge(owner, self._embedder.space)
+            await self._index.remove(owner, self._embedder.space, ids)
+            del self._unpurged[owner]
         if await self._run(lambda: self._journal.purge_due):
             await self._run(self._journal.purge)
 

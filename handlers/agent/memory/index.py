@@ -20,8 +20,8 @@ from handlers.agent.memory.owed import OWED, Owed
 from handlers.agent.memory.stage import (
     Index,
     MemoryStoreError,
+    Owner,
     Space,
-    Tenant,
     Vector,
     VectorIndex,
     Vectors,
@@ -72,9 +72,9 @@ class IndexSettings(Section):
     """Key for the Qdrant server."""
 
 
-def open_index(settings: IndexSettings, folder: Path, journal: Journal) -> SearchIndex:
+def open_index(settings: IndexSettings, folder: Path, journal: Journal, household: str = "") -> SearchIndex:
     """The index that the settings ask for; its files go below `folder`, those of others there are removed. Blocks for
-    about a second (Chroma's import).
+    about a second (Chroma's import). `household` is whose it is, where several have theirs on one database server.
 
     MissingExtraError when an index is asked for by name that is not installed.
     """
@@ -87,7 +87,7 @@ def open_index(settings: IndexSettings, folder: Path, journal: Journal) -> Searc
         url = _address(settings.qdrant_url)
         path = folder / "qdrant"
         _remove_unused(folder, None if url else path)
-        make = partial(QdrantIndex, path, url, settings.qdrant_api_key.get_secret_value())
+        make = partial(QdrantIndex, path, url, settings.qdrant_api_key.get_secret_value(), household)
         return SearchIndex(journal, make, None if url else path, owed)
     try:
         from handlers.agent.memory.chroma_index import ChromaIndex
@@ -101,7 +101,7 @@ def open_index(settings: IndexSettings, folder: Path, journal: Journal) -> Searc
     _remove_unused(folder, None if url else path)
     return SearchIndex(
         journal,
-        partial(ChromaIndex, path, url, settings.chroma_token.get_secret_value()),
+        partial(ChromaIndex, path, url, settings.chroma_token.get_secret_value(), household),
         None if url else path,
         owed,
     )
@@ -126,9 +126,9 @@ def _remove_unused(folder: Path, used: Path | None) -> None:
 
 
 class SearchIndex:
-    """Finds near vectors of a tenant, and keeps an index beside the journal.
+    """Finds near vectors of an owner, and keeps an index beside the journal.
 
-    An index of a tenant is only believed after it was checked against the journal; until then, while it is made anew,
+    An index of an owner is only believed after it was checked against the journal; until then, while it is made anew,
     and whenever it fails, an exact one made from the journal's vectors answers. Belongs to one event loop.
     """
 
@@ -146,9 +146,9 @@ class SearchIndex:
         self._files = files
         self._index: VectorIndex | None = None
         self._exact = NumpyIndex()
-        self._loaded: set[tuple[Tenant, str]] = set()
-        self._sound: set[tuple[Tenant, str]] = set()
-        self._repairs: dict[tuple[Tenant, str], asyncio.Task[None]] = {}
+        self._loaded: set[tuple[Owner, str]] = set()
+        self._sound: set[tuple[Owner, str]] = set()
+        self._repairs: dict[tuple[Owner, str], asyncio.Task[None]] = {}
         self._retry_at = 0.0
         self._owed = Owed(owed)
         self._writing = asyncio.Lock()
@@ -169,31 +169,31 @@ class SearchIndex:
         return self._index.name
 
     @property
-    def owed(self) -> Sequence[Tenant]:
-        """Tenants that are still to be purged, also from before a restart."""
-        return self._owed.tenants
+    def owed(self) -> Sequence[Owner]:
+        """Owners that are still to be purged, also from before a restart."""
+        return self._owed.owners
 
-    async def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
+    async def search(self, owner: Owner, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         """Ids and cosine similarities, best first. MemoryStoreError when even the journal cannot be read."""
         index = self._index
-        if index is not None and (tenant, space.key) in self._sound:
+        if index is not None and (owner, space.key) in self._sound:
             try:
-                return await self._on_index(lambda: index.search(tenant, space, vector, limit))
+                return await self._on_index(lambda: index.search(owner, space, vector, limit))
             except MemoryStoreError as error:
                 self._distrust(error)
 
         def search() -> list[tuple[str, float]]:
-            self._load(tenant, space)
-            return self._exact.search(tenant, space, vector, limit)
+            self._load(owner, space)
+            return self._exact.search(owner, space, vector, limit)
 
         found = await self._on_exact(search)
-        if found and self._make is not None:  # for a tenant without notes, and there is no end of them, nothing is kept
-            self._repair_later(tenant, space)
+        if found and self._make is not None:  # for an owner without notes, and there is no end of them, nothing is kept
+            self._repair_later(owner, space)
         return found
 
     async def keep(
         self,
-        tenant: Tenant,
+        owner: Owner,
         space: Space,
         ids: Sequence[str],
         vectors: Vectors,
@@ -202,42 +202,42 @@ class SearchIndex:
         """Add or replace vectors, in the index and then in the journal, so that after a crash none is missing in it."""
         async with self._writing:
             if self._make is not None:
-                await self._settle(tenant, space)
+                await self._settle(owner, space)
             index = self._index
-            if index is not None and (tenant, space.key) in self._sound:
+            if index is not None and (owner, space.key) in self._sound:
                 # What was forgotten while it was embedded would stay in the index's files, behind the purge.
-                known = await self._on_journal(lambda: {note.id for note in self._journal.get(tenant, ids)})
+                known = await self._on_journal(lambda: {note.id for note in self._journal.get(owner, ids)})
                 there = [place for place, note_id in enumerate(ids) if note_id in known]
                 try:
-                    await self._on_index(lambda: index.put(tenant, space, [ids[i] for i in there], vectors[there]))
+                    await self._on_index(lambda: index.put(owner, space, [ids[i] for i in there], vectors[there]))
                 except MemoryStoreError as error:
                     self._distrust(error)
 
             def put() -> None:
-                if (tenant, space.key) in self._loaded:
-                    self._exact.put(tenant, space, ids, vectors)
+                if (owner, space.key) in self._loaded:
+                    self._exact.put(owner, space, ids, vectors)
 
-            await self._on_journal(lambda: self._journal.put_vectors(tenant, space, ids, vectors, versions=versions))
+            await self._on_journal(lambda: self._journal.put_vectors(owner, space, ids, vectors, versions=versions))
             await self._on_exact(put)
 
-    async def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
+    async def remove(self, owner: Owner, space: Space, ids: Sequence[str]) -> None:
         """Take out forgotten notes, at once; see `purge` for what is left on disk."""
         async with self._writing:
-            await self._on_exact(lambda: self._exact.remove(tenant, space, ids))
+            await self._on_exact(lambda: self._exact.remove(owner, space, ids))
             index = self._index
-            if index is not None and (tenant, space.key) in self._sound:
+            if index is not None and (owner, space.key) in self._sound:
                 try:
-                    await self._on_index(lambda: index.remove(tenant, space, ids))
+                    await self._on_index(lambda: index.remove(owner, space, ids))
                 except MemoryStoreError as error:
                     self._distrust(error)
 
-    async def owe(self, tenants: Sequence[Tenant]) -> None:
-        """Something of these tenants is about to be forgotten: until they are purged, the next start knows of it."""
+    async def owe(self, owners: Sequence[Owner]) -> None:
+        """Something of these owners is about to be forgotten: until they are purged, the next start knows of it."""
         if self._make is not None:
-            await self._on_journal(lambda: self._owed.add(tenants))
+            await self._on_journal(lambda: self._owed.add(owners))
 
-    async def purge(self, tenant: Tenant, space: Space) -> None:
-        """Leave no trace of forgotten notes in the index's files: a tenant's are made anew from what the journal has.
+    async def purge(self, owner: Owner, space: Space) -> None:
+        """Leave no trace of forgotten notes in the index's files: an owner's are made anew from what the journal has.
 
         Takes 0.3 ms a note with Chroma; searches are answered meanwhile. Raises MemoryStoreError when the files could
         not be removed, so that it is tried again.
@@ -245,16 +245,16 @@ class SearchIndex:
         if self._make is None:
             return
         async with self._writing:
-            self._sound -= {key for key in self._sound if key[0] == tenant}
-            if not await self._make_anew(tenant, space, all_spaces=True):
+            self._sound -= {key for key in self._sound if key[0] == owner}
+            if not await self._make_anew(owner, space, all_spaces=True):
                 raise MemoryStoreError("The memory's index could not be emptied of what was forgotten; try again later")
-            await self._on_journal(lambda: self._owed.discard(tenant))
+            await self._on_journal(lambda: self._owed.discard(owner))
 
-    async def check(self, tenant: Tenant, space: Space) -> None:
-        """Compare a tenant's index with the journal now and make it anew if need be; searches do so by themselves."""
+    async def check(self, owner: Owner, space: Space) -> None:
+        """Compare an owner's index with the journal now and make it anew if need be; searches do so by themselves."""
         if self._make is not None:
-            self._repair_later(tenant, space)
-            if task := self._repairs.get((tenant, space.key)):
+            self._repair_later(owner, space)
+            if task := self._repairs.get((owner, space.key)):
                 await asyncio.shield(task)
 
     async def close(self) -> None:
@@ -273,64 +273,64 @@ class SearchIndex:
 
     # The exact index
 
-    def _load(self, tenant: Tenant, space: Space) -> None:
-        """Read a tenant's vectors from the journal, 20 ms for 10 000. Only in the thread of the exact index."""
-        if (tenant, space.key) not in self._loaded:
-            ids, vectors = self._journal.vectors(tenant, space)
+    def _load(self, owner: Owner, space: Space) -> None:
+        """Read an owner's vectors from the journal, 20 ms for 10 000. Only in the thread of the exact index."""
+        if (owner, space.key) not in self._loaded:
+            ids, vectors = self._journal.vectors(owner, space)
             if ids:
-                self._exact.put(tenant, space, ids, vectors)
-                self._loaded.add((tenant, space.key))
+                self._exact.put(owner, space, ids, vectors)
+                self._loaded.add((owner, space.key))
 
-    def _unload(self, tenant: Tenant, space: Space) -> None:
-        self._exact.drop(tenant, space)
-        self._loaded.discard((tenant, space.key))
+    def _unload(self, owner: Owner, space: Space) -> None:
+        self._exact.drop(owner, space)
+        self._loaded.discard((owner, space.key))
 
     # The other index
 
     def _distrust(self, error: MemoryStoreError) -> None:
-        """Something is wrong with it; which tenants' parts are, the checks will say."""
+        """Something is wrong with it; which owners' parts are, the checks will say."""
         if self._sound:
             _LOGGER.warning("The exact index answers for now: %s", error)
         self._sound.clear()
 
-    def _repair_later(self, tenant: Tenant, space: Space) -> None:
-        key = (tenant, space.key)
+    def _repair_later(self, owner: Owner, space: Space) -> None:
+        key = (owner, space.key)
         if key in self._sound or key in self._repairs or time.monotonic() < self._retry_at:
             return
-        task = asyncio.create_task(self._repair(tenant, space))
+        task = asyncio.create_task(self._repair(owner, space))
         self._repairs[key] = task
         task.add_done_callback(lambda _: self._repairs.pop(key, None))
 
-    async def _repair(self, tenant: Tenant, space: Space) -> None:
+    async def _repair(self, owner: Owner, space: Space) -> None:
         async with self._writing:
             try:
-                await self._settle(tenant, space)
+                await self._settle(owner, space)
             except MemoryStoreError as error:
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
                 _LOGGER.warning("The memory's index could not be checked: %s", error)
 
-    async def _settle(self, tenant: Tenant, space: Space) -> None:
-        """Check a tenant's part, make it anew if it is wrong, and then give back the memory of the exact one."""
-        if (tenant, space.key) in self._sound or time.monotonic() < self._retry_at:
+    async def _settle(self, owner: Owner, space: Space) -> None:
+        """Check an owner's part, make it anew if it is wrong, and then give back the memory of the exact one."""
+        if (owner, space.key) in self._sound or time.monotonic() < self._retry_at:
             return
-        if await self._is_sound(tenant, space):
-            self._sound.add((tenant, space.key))
-        elif not await self._make_anew(tenant, space):
+        if await self._is_sound(owner, space):
+            self._sound.add((owner, space.key))
+        elif not await self._make_anew(owner, space):
             return
-        await self._on_exact(lambda: self._unload(tenant, space))
+        await self._on_exact(lambda: self._unload(owner, space))
 
-    async def _is_sound(self, tenant: Tenant, space: Space) -> bool:
+    async def _is_sound(self, owner: Owner, space: Space) -> bool:
         """Whether it has as many vectors as the journal, and finds some of them."""
         index = self._index
         if index is None:
             return False
-        ids, vectors = await self._on_journal(lambda: self._journal.vectors(tenant, space))
+        ids, vectors = await self._on_journal(lambda: self._journal.vectors(owner, space))
 
         def compare() -> bool:
-            if index.count(tenant, space) != len(ids):
+            if index.count(owner, space) != len(ids):
                 return False
             for place in range(0, len(ids), max(1, len(ids) // _PROBES)):
-                near = index.search(tenant, space, vectors[place], 1)
+                near = index.search(owner, space, vectors[place], 1)
                 if not near or near[0][1] < _SAME:
                     return False
             return True
@@ -341,8 +341,8 @@ class SearchIndex:
             _LOGGER.warning("The memory's index is damaged and is made anew: %s", error)
             return False
 
-    async def _make_anew(self, tenant: Tenant, space: Space, *, all_spaces: bool = False) -> bool:
-        """Put a tenant's vectors from the journal into an empty index; whether that went well."""
+    async def _make_anew(self, owner: Owner, space: Space, *, all_spaces: bool = False) -> bool:
+        """Put an owner's vectors from the journal into an empty index; whether that went well."""
         for attempt in (self._index, None):
             try:
                 if attempt is None:
@@ -350,12 +350,12 @@ class SearchIndex:
                 index = self._index
                 if index is None:
                     continue
-                await self._on_index(partial(index.drop, tenant, None if all_spaces else space))
-                ids, vectors = await self._on_journal(lambda: self._journal.vectors(tenant, space))
+                await self._on_index(partial(index.drop, owner, None if all_spaces else space))
+                ids, vectors = await self._on_journal(lambda: self._journal.vectors(owner, space))
                 for start in range(0, len(ids), _BATCH):
                     part = slice(start, start + _BATCH)
-                    await self._on_index(partial(index.put, tenant, space, ids[part], vectors[part]))
-                self._sound.add((tenant, space.key))
+                    await self._on_index(partial(index.put, owner, space, ids[part], vectors[part]))
+                self._sound.add((owner, space.key))
                 return True
             except MemoryStoreError as error:
                 self._distrust(error)

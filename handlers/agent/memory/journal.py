@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from handlers.agent.memory import schema
-from handlers.agent.memory.erase import erase_notes, erase_tenant
+from handlers.agent.memory.erase import erase_notes, erase_owner
 from handlers.agent.memory.rows import (
     NOTES,
     TENANT,
@@ -22,14 +22,14 @@ from handlers.agent.memory.rows import (
     check_strength,
     check_time,
     chunks,
-    ensure_tenant,
+    ensure_owner,
     fact_key,
     find,
     note_of,
+    owner_number,
     read_source,
     require,
     space_number,
-    tenant_number,
 )
 from handlers.agent.memory.sqlite_file import SqliteFile
 from handlers.agent.memory.stage import (
@@ -39,9 +39,9 @@ from handlers.agent.memory.stage import (
     MemoryStoreError,
     NewNote,
     Note,
+    Owner,
     Source,
     Space,
-    Tenant,
     Vectors,
 )
 from handlers.agent.memory.writes import (
@@ -78,7 +78,7 @@ class Entry:
 
 
 class Journal:
-    """Notes, versions, links, vectors and the words of all tenants (WAL, synchronous FULL, secure_delete).
+    """Notes, versions, links, vectors and the words of all owners (WAL, synchronous FULL, secure_delete).
 
     Calls block and may come from any thread: one writes at a time, readers never wait for it. What a call has returned
     is on disk. One process opens a folder at a time. Raises MemoryStoreError.
@@ -104,18 +104,18 @@ class Journal:
         with self._file.reading() as db:
             return bool(db.execute("SELECT purge_due FROM state").fetchone()[0])
 
-    def add(self, tenant: Tenant, note: NewNote) -> Note:
+    def add(self, owner: Owner, note: NewNote) -> Note:
         """Remember. The same words from the same speaker that still hold are not stored twice: returns that note.
 
-        Words about another `event_time` are not the same. A `previous_id` that is not this tenant's is left out.
+        Words about another `event_time` are not the same. A `previous_id` that is not this owner's is left out.
         """
         check_note(note)
         now = time.time()
         with self._file.writing() as db:
-            number = ensure_tenant(db, tenant)
-            return find_twin(db, tenant, number, note, now) or store_note(db, tenant, number, note, now)[1]
+            number = ensure_owner(db, owner)
+            return find_twin(db, owner, number, note, now) or store_note(db, owner, number, note, now)[1]
 
-    def correct(self, tenant: Tenant, old_id: str, note: NewNote) -> Note:
+    def correct(self, owner: Owner, old_id: str, note: NewNote) -> Note:
         """Put a note in the place of another, which is forgotten: told at the same time, true as long, with its links.
         Both happen or neither. See `purge`.
 
@@ -124,25 +124,25 @@ class Journal:
         check_note(note)
         now = time.time()
         with self._file.writing() as db:
-            seq = require(db, tenant, old_id).seq
-            number = ensure_tenant(db, tenant)
-            old = read_note(db, tenant, old_id)
+            seq = require(db, owner, old_id).seq
+            number = ensure_owner(db, owner)
+            old = read_note(db, owner, old_id)
             new = replace(note, created=old.created, event_time=old.event_time, previous_id=old.previous_id)
-            corrected = find_twin(db, tenant, number, new, now, seq) if old.holds(now) else None
+            corrected = find_twin(db, owner, number, new, now, seq) if old.holds(now) else None
             if corrected is not None:
-                inherit_links(db, seq, require(db, tenant, corrected.id).seq)
+                inherit_links(db, seq, require(db, owner, corrected.id).seq)
             else:
-                place, corrected = store_note(db, tenant, number, new, now)
+                place, corrected = store_note(db, owner, number, new, now)
                 inherit_links(db, seq, place)
                 follow(db, number, seq, place)
                 if old.valid_to is not None:  # a version of its own, so that it can be undone as before
                     closed = Version(2, new.meaning, old.valid_to, new.source, now)
-                    write_version(db, tenant, corrected.id, place, closed, "replace", meant=False)
+                    write_version(db, owner, corrected.id, place, closed, "replace", meant=False)
             erase_notes(db, number, [(seq, old_id)], now)
-            return read_note(db, tenant, corrected.id)
+            return read_note(db, owner, corrected.id)
 
     def revise(
-        self, tenant: Tenant, note_id: str, meaning: Meaning, source: Source, *, because: Sequence[str] = ()
+        self, owner: Owner, note_id: str, meaning: Meaning, source: Source, *, because: Sequence[str] = ()
     ) -> Note:
         """Write a new version of what is known about a note; its content stays.
 
@@ -151,14 +151,14 @@ class Journal:
         check_meaning(meaning)
         check_source(source)
         with self._file.writing() as db:
-            known = require(db, tenant, note_id)
-            causes = [require(db, tenant, cause).seq for cause in dict.fromkeys(because) if cause != note_id]
+            known = require(db, owner, note_id)
+            causes = [require(db, owner, cause).seq for cause in dict.fromkeys(because) if cause != note_id]
             version = Version(known.version + 1, meaning, known.valid_to, source, time.time())
-            write_version(db, tenant, note_id, known.seq, version, "revise", meant=meaning != known.meaning)
+            write_version(db, owner, note_id, known.seq, version, "revise", meant=meaning != known.meaning)
             db.executemany("INSERT INTO cause VALUES (?, ?, ?)", [(known.seq, version.number, c) for c in causes])
-            return read_note(db, tenant, note_id)
+            return read_note(db, owner, note_id)
 
-    def replace(self, tenant: Tenant, old_id: str, new_id: str, at: float, source: Source) -> Note:
+    def replace(self, owner: Owner, old_id: str, new_id: str, at: float, source: Source) -> Note:
         """Close an old fact: it held until `at`, then the new one. A version, and a link of the kind REPLACES.
 
         A fact that was closed before `at` stays closed since then. Returns the old note.
@@ -168,21 +168,21 @@ class Journal:
         if old_id == new_id:
             raise MemoryStoreError("A memory cannot replace itself: name two")
         with self._file.writing() as db:
-            old, new = require(db, tenant, old_id), require(db, tenant, new_id)
+            old, new = require(db, owner, old_id), require(db, owner, new_id)
             if old.valid_to is None or at < old.valid_to:
                 version = Version(old.version + 1, old.meaning, float(at), source, time.time())
-                write_version(db, tenant, old_id, old.seq, version, "replace", meant=False, other=new_id)
+                write_version(db, owner, old_id, old.seq, version, "replace", meant=False, other=new_id)
             put_link(db, new.seq, old.seq, LinkKind.REPLACES, 1.0)
-            return read_note(db, tenant, old_id)
+            return read_note(db, owner, old_id)
 
-    def undo(self, tenant: Tenant, note_id: str, source: Source) -> Note:
+    def undo(self, owner: Owner, note_id: str, source: Source) -> Note:
         """Go back to the version before the present one, as a version of its own; also reopens a closed fact.
 
         Undone again, it goes back further. MemoryStoreError at the first version.
         """
         check_source(source)
         with self._file.writing() as db:
-            known = require(db, tenant, note_id)
+            known = require(db, owner, note_id)
             versions = {version.number: version for version in read_versions(db, known.seq)}
             present = versions[versions[known.version].restores or known.version]
             if present.number == 1:
@@ -193,15 +193,15 @@ class Journal:
             if back.valid_to is None and known.valid_to is not None:
                 db.execute("DELETE FROM link WHERE second = ? AND kind = ?", (known.seq, str(LinkKind.REPLACES)))
             meant = back.meaning != known.meaning
-            write_version(db, tenant, note_id, known.seq, version, "undo", meant=meant)
+            write_version(db, owner, note_id, known.seq, version, "undo", meant=meant)
             db.execute(
                 "INSERT INTO cause SELECT note, ?, cause FROM cause WHERE note = ? AND number = ?",
                 (version.number, known.seq, back.number),
             )
-            return read_note(db, tenant, note_id)
+            return read_note(db, owner, note_id)
 
-    def link(self, tenant: Tenant, links: Sequence[Link], source: Source) -> None:
-        """Add links; one that exists is only made as strong as the new one. Both notes must be the tenant's."""
+    def link(self, owner: Owner, links: Sequence[Link], source: Source) -> None:
+        """Add links; one that exists is only made as strong as the new one. Both notes must be the owner's."""
         check_source(source)
         now = time.time()
         with self._file.writing() as db:
@@ -209,18 +209,18 @@ class Journal:
                 check_strength(link.strength)
                 if link.first == link.second:
                     raise MemoryStoreError("A memory cannot be linked to itself: name two")
-                first, second = require(db, tenant, link.first), require(db, tenant, link.second)
+                first, second = require(db, owner, link.first), require(db, owner, link.second)
                 put_link(db, first.seq, second.seq, link.kind, link.strength)
-                number = ensure_tenant(db, tenant)
+                number = ensure_owner(db, owner)
                 record(db, number, "link", link.first, source, now, other=link.second)
 
-    def forget(self, tenant: Tenant, ids: Sequence[str]) -> int:
+    def forget(self, owner: Owner, ids: Sequence[str]) -> int:
         """Remove notes with versions, links, vectors and words; returns how many there were. See `purge`.
 
         Versions of other notes that were made from them fall back to what was there before.
         """
         with self._file.writing() as db:
-            number = tenant_number(db, tenant)
+            number = owner_number(db, owner)
             notes: list[tuple[int, str]] = []
             for marks, portion in chunks(ids):
                 notes += db.execute(
@@ -231,11 +231,11 @@ class Journal:
                 erase_notes(db, number, notes, time.time())
         return len(notes)
 
-    def forget_tenant(self, tenant: Tenant) -> int:
-        """Remove everything of a tenant; returns how many notes there were. See `purge`."""
+    def forget_owner(self, owner: Owner) -> int:
+        """Remove everything of an owner; returns how many notes there were. See `purge`."""
         with self._file.writing() as db:
-            number = tenant_number(db, tenant)
-            return 0 if number is None else erase_tenant(db, number)
+            number = owner_number(db, owner)
+            return 0 if number is None else erase_owner(db, number)
 
     def purge(self) -> None:
         """Make sure that nothing forgotten is left in the file or its log (checkpoint, VACUUM). Takes a while."""
@@ -248,49 +248,49 @@ class Journal:
         with self._file.writing() as db:  # what was forgotten during the compacting needs another
             db.execute("UPDATE state SET purge_due = purge_due - ?", (due,))
 
-    def get(self, tenant: Tenant, ids: Sequence[str]) -> list[Note]:
-        """The notes with these ids, in this order; ids that are not this tenant's are left out."""
+    def get(self, owner: Owner, ids: Sequence[str]) -> list[Note]:
+        """The notes with these ids, in this order; ids that are not this owner's are left out."""
         found: dict[str, Note] = {}
         with self._file.reading() as db:
             for marks, portion in chunks(ids):
-                rows = db.execute(f"{NOTES} WHERE n.tenant = {TENANT} AND n.id IN ({marks})", (tenant.key, *portion))
-                found |= {row[0]: note_of(tenant, row) for row in rows}
+                rows = db.execute(f"{NOTES} WHERE n.tenant = {TENANT} AND n.id IN ({marks})", (owner.key, *portion))
+                found |= {row[0]: note_of(owner, row) for row in rows}
         return [found[note_id] for note_id in ids if note_id in found]
 
-    def page(self, tenant: Tenant, *, after: str = "", limit: int = 100, holding: bool = False) -> list[Note]:
+    def page(self, owner: Owner, *, after: str = "", limit: int = 100, holding: bool = False) -> list[Note]:
         """Notes in the order in which they came, from behind the note `after`; only those that still hold if asked.
 
         `after` may have been forgotten meanwhile.
         """
         with self._file.reading() as db:
-            behind = place_of(db, tenant, after) if after else 0
+            behind = place_of(db, owner, after) if after else 0
             rows = db.execute(
                 f"{NOTES} WHERE n.tenant = {TENANT} AND n.seq > ? AND (? OR n.valid_to IS NULL OR n.valid_to > ?) "
                 "ORDER BY n.seq LIMIT ?",
-                (tenant.key, behind, not holding, time.time(), max(0, limit)),
+                (owner.key, behind, not holding, time.time(), max(0, limit)),
             )
-            return [note_of(tenant, row) for row in rows]
+            return [note_of(owner, row) for row in rows]
 
-    def count(self, tenant: Tenant) -> int:
+    def count(self, owner: Owner) -> int:
         """How many notes there are, also those that no longer hold."""
         with self._file.reading() as db:
-            return int(db.execute(f"SELECT COUNT(*) FROM note WHERE tenant = {TENANT}", (tenant.key,)).fetchone()[0])  # noqa: S608
+            return int(db.execute(f"SELECT COUNT(*) FROM note WHERE tenant = {TENANT}", (owner.key,)).fetchone()[0])  # noqa: S608
 
-    def tenants(self) -> list[Tenant]:
+    def owners(self) -> list[Owner]:
         """Those that have notes."""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT key FROM tenant t WHERE EXISTS (SELECT 1 FROM note WHERE tenant = t.number) ORDER BY number"
             )
-            return [Tenant.parse(key) for (key,) in rows]
+            return [Owner.parse(key) for (key,) in rows]
 
-    def versions(self, tenant: Tenant, note_id: str) -> list[Version]:
+    def versions(self, owner: Owner, note_id: str) -> list[Version]:
         """Oldest first; none for an unknown note."""
         with self._file.reading() as db:
-            known = find(db, tenant, note_id)
+            known = find(db, owner, note_id)
             return [] if known is None else read_versions(db, known.seq)
 
-    def links(self, tenant: Tenant, ids: Sequence[str]) -> list[Link]:
+    def links(self, owner: Owner, ids: Sequence[str]) -> list[Link]:
         """All links that begin or end at one of the notes."""
         found: dict[tuple[str, str, str], float] = {}
         with self._file.reading() as db:
@@ -300,22 +300,22 @@ class Journal:
                         f"SELECT a.id, b.id, l.kind, l.strength FROM note o JOIN link l ON l.{ours} = o.seq "  # noqa: S608
                         f"JOIN note t ON t.seq = l.{theirs} JOIN note a ON a.seq = l.first "
                         f"JOIN note b ON b.seq = l.second WHERE o.tenant = {TENANT} AND o.id IN ({marks})",
-                        (tenant.key, *portion),
+                        (owner.key, *portion),
                     )
                     found |= {(first, second, kind): strength for first, second, kind, strength in rows}
         return [Link(a, b, LinkKind(kind), strength) for (a, b, kind), strength in found.items()]
 
-    def same_fact(self, tenant: Tenant, subject: str, attribute: str) -> list[Note]:
+    def same_fact(self, owner: Owner, subject: str, attribute: str) -> list[Note]:
         """Notes about this subject and attribute that still hold, oldest first; none for an empty subject."""
         with self._file.reading() as db:
             rows = db.execute(
                 f"{NOTES} WHERE n.tenant = {TENANT} AND n.fact = ? AND (n.valid_to IS NULL OR n.valid_to > ?) "
                 "ORDER BY n.created, n.seq",
-                (tenant.key, fact_key(subject, attribute), time.time()),
+                (owner.key, fact_key(subject, attribute), time.time()),
             )
-            return [note_of(tenant, row) for row in rows]
+            return [note_of(owner, row) for row in rows]
 
-    def lexical(self, tenant: Tenant, match: str, limit: int) -> list[tuple[str, float]]:
+    def lexical(self, owner: Owner, match: str, limit: int) -> list[tuple[str, float]]:
         """Full-text search. `match` is an FTS5 query. Columns: `content` (with keywords and tags) and `window` (the
         same and the content of the previous note). Ids and BM25 scores, higher is better, best first."""
         if not match.strip():
@@ -323,7 +323,7 @@ class Journal:
         if len(match) > _LONGEST_MATCH:
             raise MemoryStoreError(f"A search may have {_LONGEST_MATCH} characters: ask for less")
         with self._file.reading() as db:
-            number = tenant_number(db, tenant)
+            number = owner_number(db, owner)
             if number is None:
                 return []
             table = schema.words(number)
@@ -341,7 +341,7 @@ class Journal:
 
     def put_vectors(
         self,
-        tenant: Tenant,
+        owner: Owner,
         space: Space,
         ids: Sequence[str],
         vectors: Vectors,
@@ -368,31 +368,31 @@ class Journal:
                 "ON CONFLICT (note, space) DO UPDATE SET version = excluded.version, data = excluded.data "
                 "WHERE excluded.version >= vector.version",
                 [
-                    (space_number(db, space), versions[i] if versions else None, rows[i].tobytes(), tenant.key, ids[i])
+                    (space_number(db, space), versions[i] if versions else None, rows[i].tobytes(), owner.key, ids[i])
                     for i in range(len(ids))
                 ],
             )
 
-    def vectors(self, tenant: Tenant, space: Space) -> tuple[list[str], Vectors]:
-        """All vectors of a tenant in a space; shape (n, dimensions)."""
+    def vectors(self, owner: Owner, space: Space) -> tuple[list[str], Vectors]:
+        """All vectors of an owner in a space; shape (n, dimensions)."""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT n.id, v.data FROM note n JOIN vector v ON v.note = n.seq "  # noqa: S608
                 f"WHERE n.tenant = {TENANT} AND v.space = ? ORDER BY n.seq",
-                (tenant.key, space_number(db, space)),
+                (owner.key, space_number(db, space)),
             ).fetchall()
         data = b"".join(row[1] for row in rows)
         return [row[0] for row in rows], np.frombuffer(data, "<f4").reshape(len(rows), space.dimensions)
 
-    def without_vector(self, tenant: Tenant, space: Space, limit: int) -> list[Note]:
+    def without_vector(self, owner: Owner, space: Space, limit: int) -> list[Note]:
         """Notes that still need one in this space, also those whose meaning was revised since."""
         with self._file.reading() as db:
             rows = db.execute(
                 f"{NOTES} LEFT JOIN vector v ON v.note = n.seq AND v.space = ? "
                 f"WHERE n.tenant = {TENANT} AND (v.note IS NULL OR v.version < n.meant) ORDER BY n.seq LIMIT ?",
-                (space_number(db, space), tenant.key, max(0, limit)),
+                (space_number(db, space), owner.key, max(0, limit)),
             )
-            return [note_of(tenant, row) for row in rows]
+            return [note_of(owner, row) for row in rows]
 
     def has_other_spaces(self, space: Space) -> bool:
         """Whether there are vectors of another space."""
@@ -414,17 +414,17 @@ class Journal:
                 "DELETE FROM space WHERE number IS NOT ? AND number NOT IN (SELECT space FROM vector)", (number,)
             )
 
-    def entries(self, tenant: Tenant, note_id: str = "", *, limit: int = 100) -> list[Entry]:
-        """What was done in a tenant's memory, or to one note of it, newest first."""
+    def entries(self, owner: Owner, note_id: str = "", *, limit: int = 100) -> list[Entry]:
+        """What was done in an owner's memory, or to one note of it, newest first."""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT at, op, note, origin, speaker, satellite, room, turn_id FROM journal "  # noqa: S608
                 f"WHERE tenant = {TENANT} AND (? = '' OR note = ?) ORDER BY seq DESC LIMIT ?",
-                (tenant.key, note_id, note_id, max(0, limit)),
+                (owner.key, note_id, note_id, max(0, limit)),
             )
             return [Entry(row[0], row[1], row[2], read_source(*row[3:]) if row[3] else None) for row in rows]
 
-    def adopt(self, tenant: Tenant, notes: Iterable[Adopted], links: Iterable[Link]) -> tuple[list[str], int, int]:
+    def adopt(self, owner: Owner, notes: Iterable[Adopted], links: Iterable[Link]) -> tuple[list[str], int, int]:
         """Take over notes with their ids, versions and times, then links; all of it or nothing.
 
         Returns the ids of the new ones, how many were known already, and how many were forgotten here before; of the
@@ -433,26 +433,26 @@ class Journal:
         known = forgotten = 0
         now = time.time()
         with self._file.writing() as db:
-            number = ensure_tenant(db, tenant)
+            number = ensure_owner(db, owner)
             added: dict[str, int] = {}
             causes: list[tuple[int, int, str]] = []
             for adopted in notes:
                 note = adopted.note
-                if find(db, tenant, note.id) is not None:
+                if find(db, owner, note.id) is not None:
                     known += 1
                 elif is_forgotten(db, number, note.id):
                     forgotten += 1
                 else:
-                    seq = adopt_note(db, tenant, number, adopted)
+                    seq = adopt_note(db, owner, number, adopted)
                     causes += [(seq, v.number, cause) for v in adopted.versions for cause in v.because]
                     record(db, number, "import", note.id, note.source, now, version=note.version)
                     added[note.id] = seq
             for seq, version, cause in causes:
-                made_from = find(db, tenant, cause)
+                made_from = find(db, owner, cause)
                 if made_from is not None:
                     db.execute("INSERT OR IGNORE INTO cause VALUES (?, ?, ?)", (seq, version, made_from.seq))
             for link in links:
-                first, second = find(db, tenant, link.first), find(db, tenant, link.second)
+                first, second = find(db, owner, link.first), find(db, owner, link.second)
                 if first and second and (link.first in added or link.second in added):
                     check_strength(link.strength)
                     put_link(db, first.seq, second.seq, link.kind, link.strength)

@@ -1,4 +1,4 @@
-"""The exact index: all vectors of a tenant in one array. 0.2 ms at 10 000 notes, and nothing on disk."""
+"""The exact index: all vectors of an owner in one array. 0.2 ms at 10 000 notes, and nothing on disk."""
 
 from __future__ import annotations
 
@@ -7,39 +7,39 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from handlers.agent.memory.stage import Space, Tenant, Vector, Vectors
+from handlers.agent.memory.stage import Owner, Space, Vector, Vectors
 
 _FIRST_ROWS = 64
 """Room of an array at first; it doubles when it is full, so that adding stays cheap."""
 
 
 class NumpyIndex:
-    """Vectors of all tenants in memory: 1.5 KB a note."""
+    """Vectors of all owners in memory: 1.5 KB a note."""
 
     name = "numpy"
 
     def __init__(self) -> None:
-        self._held: dict[tuple[Tenant, str], _Rows] = {}
+        self._held: dict[tuple[Owner, str], _Rows] = {}
 
-    def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
-        rows = self._held.setdefault((tenant, space.key), _Rows(np.zeros((_FIRST_ROWS, space.dimensions), np.float32)))
+    def put(self, owner: Owner, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
+        rows = self._held.setdefault((owner, space.key), _Rows(np.zeros((_FIRST_ROWS, space.dimensions), np.float32)))
         rows.put(ids, vectors)
 
-    def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
-        if rows := self._held.get((tenant, space.key)):
+    def remove(self, owner: Owner, space: Space, ids: Sequence[str]) -> None:
+        if rows := self._held.get((owner, space.key)):
             rows.remove(ids)
 
-    def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
-        rows = self._held.get((tenant, space.key))
+    def search(self, owner: Owner, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
+        rows = self._held.get((owner, space.key))
         return rows.search(vector, limit) if rows else []
 
-    def count(self, tenant: Tenant, space: Space) -> int:
-        rows = self._held.get((tenant, space.key))
+    def count(self, owner: Owner, space: Space) -> int:
+        rows = self._held.get((owner, space.key))
         return len(rows.ids) if rows else 0
 
-    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
+    def drop(self, owner: Owner, space: Space | None = None) -> None:
         for held, key in list(self._held):
-            if held == tenant and (space is None or key == space.key):
+            if held == owner and (space is None or key == space.key):
                 del self._held[held, key]
 
     def close(self) -> None:

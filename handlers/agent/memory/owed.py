@@ -1,4 +1,4 @@
-"""Tenants whose parts of the index still have traces of what was forgotten; kept in a file, for the next start."""
+"""Owners whose parts of the index still have traces of what was forgotten; kept in a file, for the next start."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from handlers.agent.memory.stage import Tenant
+from handlers.agent.memory.stage import Owner
 
 _LOGGER = logging.getLogger(__name__)
 
 OWED = "index.purge"
-"""The file's name in the memory's folder; a tenant's key in each line. There is none when nothing is owed."""
+"""The file's name in the memory's folder; an owner's key in each line. There is none when nothing is owed."""
 
 
 class Owed:
@@ -21,50 +21,50 @@ class Owed:
     def __init__(self, path: Path | None) -> None:
         """Without a path it does not outlive the process."""
         self._path = path
-        self.tenants: tuple[Tenant, ...] = _read(path) if path is not None else ()
+        self.owners: tuple[Owner, ...] = _read(path) if path is not None else ()
 
-    def add(self, tenants: Iterable[Tenant]) -> None:
+    def add(self, owners: Iterable[Owner]) -> None:
         """On disk when this returns."""
-        self._change(tuple(dict.fromkeys([*self.tenants, *tenants])))
+        self._change(tuple(dict.fromkeys([*self.owners, *owners])))
 
-    def discard(self, tenant: Tenant) -> None:
+    def discard(self, owner: Owner) -> None:
         """Its part is without traces."""
-        self._change(tuple(other for other in self.tenants if other != tenant))
+        self._change(tuple(other for other in self.owners if other != owner))
 
-    def _change(self, tenants: tuple[Tenant, ...]) -> None:
-        if tenants == self.tenants:
+    def _change(self, owners: tuple[Owner, ...]) -> None:
+        if owners == self.owners:
             return
-        self.tenants = tenants
+        self.owners = owners
         if self._path is None:
             return
         try:
-            _write(self._path, tenants)
+            _write(self._path, owners)
         except OSError as error:  # e.g. a full disk; it is still tried while this process runs
             _LOGGER.warning("The file %s cannot be written (%s): make room", self._path, error.strerror or error)
 
 
-def _read(path: Path) -> tuple[Tenant, ...]:
-    found: list[Tenant] = []
+def _read(path: Path) -> tuple[Owner, ...]:
+    found: list[Owner] = []
     try:
         keys = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return ()
     for key in keys:
         try:
-            found.append(Tenant.parse(key))
+            found.append(Owner.parse(key))
         except ValueError:
             continue
     return tuple(found)
 
 
-def _write(path: Path, tenants: tuple[Tenant, ...]) -> None:
-    if not tenants:
+def _write(path: Path, owners: tuple[Owner, ...]) -> None:
+    if not owners:
         path.unlink(missing_ok=True)
         return
     part = path.with_name(path.name + ".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(f"{tenant.key}\n" for tenant in tenants)
+        file.writelines(f"{owner.key}\n" for owner in owners)
         file.flush()
         os.fsync(descriptor)
     part.replace(path)

@@ -1,4 +1,4 @@
-"""Export and import: a tenant's notes as lines of JSON, with versions, links, times, sources and, if wanted, vectors.
+"""Export and import: an owner's notes as lines of JSON, with versions, links, times, sources and, if wanted, vectors.
 
 The first line says what the file is, the last one holds counts and the SHA-256 of all lines before it.
 """
@@ -27,8 +27,8 @@ from handlers.agent.memory.stage import (
     LinkKind,
     MemoryStoreError,
     Note,
+    Owner,
     Space,
-    Tenant,
 )
 
 FORMAT = "meadowlark-memory"
@@ -65,8 +65,8 @@ class Imported:
     vectors: int
 
 
-def export_lines(journal: Journal, tenant: Tenant, space: Space | None = None) -> Iterator[str]:
-    """A tenant's memory, line by line, with the vectors of a space. Notes may come and go meanwhile."""
+def export_lines(journal: Journal, owner: Owner, space: Space | None = None) -> Iterator[str]:
+    """An owner's memory, line by line, with the vectors of a space. Notes may come and go meanwhile."""
     digest = hashlib.sha256()
     counts = {"notes": 0, "links": 0, "vectors": 0}
 
@@ -75,14 +75,14 @@ def export_lines(journal: Journal, tenant: Tenant, space: Space | None = None) -
         digest.update(text.encode())
         return text
 
-    header = {"format": FORMAT, "version": VERSION, "tenant": tenant.key, "exported": time.time()}
+    header = {"format": FORMAT, "version": VERSION, "tenant": owner.key, "exported": time.time()}
     yield line({**header, "space": asdict(space) if space else None})
     ids: dict[str, None] = {}
     after = ""
-    while page := journal.page(tenant, after=after, limit=_PAGE):
+    while page := journal.page(owner, after=after, limit=_PAGE):
         after = page[-1].id
         for note in page:
-            versions = journal.versions(tenant, note.id)
+            versions = journal.versions(owner, note.id)
             if versions:  # not forgotten since
                 ids[note.id] = None
                 counts["notes"] += 1
@@ -91,13 +91,13 @@ def export_lines(journal: Journal, tenant: Tenant, space: Space | None = None) -
     for begin in range(0, len(everything), _PAGE):
         portion = everything[begin : begin + _PAGE]
         own = set(portion)
-        for link in journal.links(tenant, portion):
+        for link in journal.links(owner, portion):
             if link.first in own and link.second in ids:
                 counts["links"] += 1
                 yield line({"link": asdict(link)})
     if space:
-        stale = {note.id for note in journal.without_vector(tenant, space, _MOST_NOTES)}
-        for note_id, vector in zip(*journal.vectors(tenant, space), strict=True):
+        stale = {note.id for note in journal.without_vector(owner, space, _MOST_NOTES)}
+        for note_id, vector in zip(*journal.vectors(owner, space), strict=True):
             if note_id in ids and note_id not in stale:
                 counts["vectors"] += 1
                 data = base64.b64encode(vector.astype("<f4").tobytes()).decode()
@@ -105,13 +105,13 @@ def export_lines(journal: Journal, tenant: Tenant, space: Space | None = None) -
     yield json.dumps({"end": {**counts, "sha256": digest.hexdigest()}}, separators=(",", ":")) + "\n"
 
 
-def export_file(journal: Journal, tenant: Tenant, path: Path, space: Space | None = None) -> None:
+def export_file(journal: Journal, owner: Owner, path: Path, space: Space | None = None) -> None:
     """Write a file that only its owner may read; it replaces `path` when it is complete. Raises MemoryStoreError."""
     part = path.with_name(path.name + ".part")
     try:
         part.unlink(missing_ok=True)
         with os.fdopen(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(export_lines(journal, tenant, space))
+            file.writelines(export_lines(journal, owner, space))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
@@ -124,15 +124,15 @@ def export_file(journal: Journal, tenant: Tenant, path: Path, space: Space | Non
             part.unlink(missing_ok=True)
 
 
-def import_file(journal: Journal, tenant: Tenant, path: Path) -> Imported:
-    """Take over the notes of a file into this tenant, whoever's they were; all of them or, with an error, none.
+def import_file(journal: Journal, owner: Owner, path: Path) -> Imported:
+    """Take over the notes of a file into this owner, whoever's they were; all of them or, with an error, none.
 
-    Doing it again changes nothing. Notes of another tenant get ids of their own, always the same ones. Raises
+    Doing it again changes nothing. Notes of another owner get ids of their own, always the same ones. Raises
     BadFileError with the number of the line that is wrong, MemoryStoreError where the memory cannot take it.
     """
     try:
         header = _check(path)
-        foreign = header.tenant != tenant.key
+        foreign = header.tenant != owner.key
         secret = 0
         notes: list[Adopted] = []  # some hundred megabytes for the largest file, for as long as this takes
         links: list[Link] = []
@@ -140,12 +140,12 @@ def import_file(journal: Journal, tenant: Tenant, path: Path) -> Imported:
         def own(note_id: str) -> str:
             if not (foreign and note_id):
                 return note_id
-            return hashlib.sha256(f"{tenant.key}\n{note_id}".encode()).hexdigest()[:16]
+            return hashlib.sha256(f"{owner.key}\n{note_id}".encode()).hexdigest()[:16]
 
         # All of it before the journal begins: nobody can remember anything while it writes.
         for record in _records(path):
             if record.note:
-                adopted = record.note.adopted(tenant)
+                adopted = record.note.adopted(owner)
                 if _has_secret(adopted):
                     secret += 1
                 else:
@@ -153,10 +153,10 @@ def import_file(journal: Journal, tenant: Tenant, path: Path) -> Imported:
             elif record.link:
                 link = record.link
                 links.append(Link(own(link.first), own(link.second), LinkKind(link.kind), link.strength))
-        new, known, forgotten = journal.adopt(tenant, notes, links)
+        new, known, forgotten = journal.adopt(owner, notes, links)
         vectors = 0
         if header.space:
-            vectors = _import_vectors(journal, tenant, path, header.space.space(), own, set(new))
+            vectors = _import_vectors(journal, owner, path, header.space.space(), own, set(new))
         return Imported(len(new), known, forgotten, secret, vectors)
     except OSError as error:
         raise MemoryStoreError(f"{path} cannot be read ({error.strerror or error}): choose another file") from None
@@ -176,7 +176,7 @@ def _check(path: Path) -> Header:
                 raise MemoryStoreError("there must be nothing behind the last line")
             if header is None:
                 header = Header.model_validate_json(line)
-                Tenant.parse(header.tenant)
+                Owner.parse(header.tenant)
                 space = header.space.space() if header.space else None
                 digest.update(line)
                 continue
@@ -248,7 +248,7 @@ def _renamed(adopted: Adopted, own: Callable[[str], str]) -> Adopted:
 
 
 def _import_vectors(
-    journal: Journal, tenant: Tenant, path: Path, space: Space, own: Callable[[str], str], new: set[str]
+    journal: Journal, owner: Owner, path: Path, space: Space, own: Callable[[str], str], new: set[str]
 ) -> int:
     """Vectors of the notes that are new; a note without one is embedded later."""
     count = 0
@@ -257,7 +257,7 @@ def _import_vectors(
 
     def put() -> None:
         vectors = np.frombuffer(b"".join(data), "<f4").reshape(len(ids), space.dimensions)
-        journal.put_vectors(tenant, space, ids, vectors)
+        journal.put_vectors(owner, space, ids, vectors)
         ids.clear()
         data.clear()
 

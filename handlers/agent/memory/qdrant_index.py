@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from handlers.agent.memory.collection import collection_name
-from handlers.agent.memory.stage import MemoryStoreError, Space, Tenant, Vector, Vectors
+from handlers.agent.memory.stage import MemoryStoreError, Owner, Space, Vector, Vectors
 from handlers.errors import MissingExtraError
 
 try:
@@ -30,8 +30,9 @@ class QdrantIndex:
 
     name = "qdrant"
 
-    def __init__(self, folder: Path, url: str = "", api_key: str = "") -> None:
-        """Raises MemoryStoreError."""
+    def __init__(self, folder: Path, url: str = "", api_key: str = "", household: str = "") -> None:
+        """`household` is whose it is among those of a server. Raises MemoryStoreError."""
+        self._household = household
         with _explained():
             if url:
                 self._client = QdrantClient(
@@ -42,9 +43,9 @@ class QdrantIndex:
                 self._client = QdrantClient(path=str(folder))
         self._known: set[str] = set()
 
-    def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
+    def put(self, owner: Owner, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
         with _explained():
-            name = self._collection(tenant, space)
+            name = self._collection(owner, space)
             for start in range(0, len(ids), _BATCH):
                 points = [
                     models.PointStruct(id=_point(note_id), vector=vector.tolist(), payload={_ID: note_id})
@@ -54,26 +55,26 @@ class QdrantIndex:
                 ]
                 self._client.upsert(name, points, wait=True)
 
-    def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
+    def remove(self, owner: Owner, space: Space, ids: Sequence[str]) -> None:
         with _explained():
             points: list[int | str | uuid.UUID] = [_point(note_id) for note_id in ids]
-            if self._exists(name := collection_name(tenant, space)):
+            if self._exists(name := collection_name(owner, space, self._household)):
                 self._client.delete(name, models.PointIdsList(points=points), wait=True)
 
-    def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
+    def search(self, owner: Owner, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         with _explained():
-            if not self._exists(name := collection_name(tenant, space)):
+            if not self._exists(name := collection_name(owner, space, self._household)):
                 return []
             found = self._client.query_points(name, query=vector.tolist(), limit=limit, with_payload=True)
         return [(str((point.payload or {})[_ID]), point.score) for point in found.points]
 
-    def count(self, tenant: Tenant, space: Space) -> int:
+    def count(self, owner: Owner, space: Space) -> int:
         with _explained():
-            name = collection_name(tenant, space)
+            name = collection_name(owner, space, self._household)
             return self._client.count(name, exact=True).count if self._exists(name) else 0
 
-    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
-        start = collection_name(tenant, space)
+    def drop(self, owner: Owner, space: Space | None = None) -> None:
+        start = collection_name(owner, space, self._household)
         with _explained():
             for collection in self._client.get_collections().collections:
                 if collection.name.startswith(start):
@@ -84,8 +85,8 @@ class QdrantIndex:
         with contextlib.suppress(Exception):
             self._client.close()
 
-    def _collection(self, tenant: Tenant, space: Space) -> str:
-        name = collection_name(tenant, space)
+    def _collection(self, owner: Owner, space: Space) -> str:
+        name = collection_name(owner, space, self._household)
         if not self._exists(name):
             size = models.VectorParams(size=space.dimensions, distance=models.Distance.COSINE)
             self._client.create_collection(name, vectors_config=size)

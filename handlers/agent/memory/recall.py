@@ -25,7 +25,7 @@ from handlers.agent.memory.ranking import (
     rank,
     rerank,
 )
-from handlers.agent.memory.stage import Embedder, Link, MemoryStoreError, Note, Query, Recalled, Tenant
+from handlers.agent.memory.stage import Embedder, Link, MemoryStoreError, Note, Owner, Query, Recalled
 from handlers.errors import EngineError
 from handlers.settings import Section
 from handlers.workers import Workers
@@ -82,17 +82,17 @@ class Recall:
         self._down = False
 
     async def recall(
-        self, tenants: Sequence[Tenant], query: Query, limit: int | None = None, tokens: int | None = None
+        self, owners: Sequence[Owner], query: Query, limit: int | None = None, tokens: int | None = None
     ) -> list[Recalled]:
-        """The notes of these tenants that may help, best first. Never raises for a store that is late, damaged or gone:
+        """The notes of these owners that may help, best first. Never raises for a store that is late, damaged or gone:
         then there are fewer notes or none. `limit` and `tokens` as in the settings."""
         limit = self._settings.notes if limit is None else limit
         tokens = self._settings.tokens if tokens is None else tokens
-        if limit < 1 or not tenants or not query.text.strip():
+        if limit < 1 or not owners or not query.text.strip():
             return []
         try:
             async with asyncio.timeout(_JOURNAL_SECONDS + self._settings.embedding_ms / 1000):
-                found = await self._recall(list(dict.fromkeys(tenants)), query, limit, tokens)
+                found = await self._recall(list(dict.fromkeys(owners)), query, limit, tokens)
         except (MemoryStoreError, EngineError, TimeoutError) as error:
             if not self._down:  # once, not in every turn
                 _LOGGER.warning("The memory does not answer; turns go on without it: %s", _reason(error))
@@ -105,19 +105,19 @@ class Recall:
         """Let running reads end."""
         await self._workers.close()
 
-    async def _recall(self, tenants: Sequence[Tenant], query: Query, limit: int, tokens: int) -> list[Recalled]:
+    async def _recall(self, owners: Sequence[Owner], query: Query, limit: int, tokens: int) -> list[Recalled]:
         text = question(query)
-        by_meaning = asyncio.create_task(self._by_meaning(tenants, text, max(limit, _CANDIDATES)))
+        by_meaning = asyncio.create_task(self._by_meaning(owners, text, max(limit, _CANDIDATES)))
         try:
             expression = match_expression(text)
-            words = await self._workers.run(lambda: self._by_words(tenants, expression, max(limit, _CANDIDATES)))
+            words = await self._workers.run(lambda: self._by_words(owners, expression, max(limit, _CANDIDATES)))
             cosines = await by_meaning
         finally:
             by_meaning.cancel()
         at = time.time() if query.at is None else query.at
-        return await self._workers.run(lambda: self._choose(tenants, query, at, cosines, words, limit, tokens))
+        return await self._workers.run(lambda: self._choose(owners, query, at, cosines, words, limit, tokens))
 
-    async def _by_meaning(self, tenants: Sequence[Tenant], text: str, limit: int) -> dict[Tenant, dict[str, float]]:
+    async def _by_meaning(self, owners: Sequence[Owner], text: str, limit: int) -> dict[Owner, dict[str, float]]:
         """Cosines of the nearest notes; none when the embedder or the index is late or fails."""
         if self._embedder is None:
             return {}
@@ -125,43 +125,43 @@ class Recall:
             async with asyncio.timeout(self._settings.embedding_ms / 1000):
                 vector = await self._embedder.embed_query(text)
                 space = self._embedder.space  # after it: an embedder that is not connected yet has none
-                found = await asyncio.gather(*(self._index.search(t, space, vector, limit) for t in tenants))
+                found = await asyncio.gather(*(self._index.search(t, space, vector, limit) for t in owners))
         except (MemoryStoreError, EngineError, TimeoutError) as error:
             _LOGGER.debug("Recall by words alone: %s", _reason(error))
             return {}
-        return {tenant: dict(near) for tenant, near in zip(tenants, found, strict=True)}
+        return {owner: dict(near) for owner, near in zip(owners, found, strict=True)}
 
-    def _by_words(self, tenants: Sequence[Tenant], expression: str, limit: int) -> dict[Tenant, dict[str, float]]:
-        return {tenant: dict(self._journal.lexical(tenant, expression, limit)) for tenant in tenants}
+    def _by_words(self, owners: Sequence[Owner], expression: str, limit: int) -> dict[Owner, dict[str, float]]:
+        return {owner: dict(self._journal.lexical(owner, expression, limit)) for owner in owners}
 
     def _choose(
         self,
-        tenants: Sequence[Tenant],
+        owners: Sequence[Owner],
         query: Query,
         at: float,
-        cosines: Mapping[Tenant, Mapping[str, float]],
-        words: Mapping[Tenant, Mapping[str, float]],
+        cosines: Mapping[Owner, Mapping[str, float]],
+        words: Mapping[Owner, Mapping[str, float]],
         limit: int,
         tokens: int,
     ) -> list[Recalled]:
         notes: list[Note] = []
-        for tenant in tenants:  # an id only means something within its tenant, so each is asked for its own
-            notes += self._journal.get(tenant, list({**words.get(tenant, {}), **cosines.get(tenant, {})}))
+        for owner in owners:  # an id only means something within its owner, so each is asked for its own
+            notes += self._journal.get(owner, list({**words.get(owner, {}), **cosines.get(owner, {})}))
         found = Found(notes, _together(cosines), _together(words))
         people = people_asked_about(query, self._called, {note.source.speaker for note in notes})
         ranked = rank(found, query, at, people, self._called)
-        links = self._links(tenants, best_ids(ranked))
+        links = self._links(owners, best_ids(ranked))
         chosen = choose(rerank(ranked, links), limit, tokens)
         if len(chosen) < limit and (more := linked_ids(chosen, links)):
-            linked = [note for tenant in tenants for note in self._journal.get(tenant, more[:_LINKED])]
+            linked = [note for owner in owners for note in self._journal.get(owner, more[:_LINKED])]
             chosen = choose(fill(chosen, linked, at, past=query.past), limit, tokens)
         return chosen
 
-    def _links(self, tenants: Sequence[Tenant], ids: Sequence[str]) -> list[Link]:
-        return [link for tenant in tenants for link in self._journal.links(tenant, ids)]
+    def _links(self, owners: Sequence[Owner], ids: Sequence[str]) -> list[Link]:
+        return [link for owner in owners for link in self._journal.links(owner, ids)]
 
 
-def _together(found: Mapping[Tenant, Mapping[str, float]]) -> dict[str, float]:
+def _together(found: Mapping[Owner, Mapping[str, float]]) -> dict[str, float]:
     return {note_id: score for scores in found.values() for note_id, score in scores.items()}
 
 

@@ -17,9 +17,9 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
     Source,
     Space,
-    Tenant,
 )
 
 MOST_WORDS = 64
@@ -70,14 +70,14 @@ class Known:
     valid_to: float | None
 
 
-def note_of(tenant: Tenant, row: Sequence[object]) -> Note:
+def note_of(owner: Owner, row: Sequence[object]) -> Note:
     """A row of `NOTES`."""
     note_id, content, meaning, origin, speaker, satellite, room, turn_id, created, event_time, valid_to, previous, n = (
         row
     )
     return Note(
         id=str(note_id),
-        tenant=tenant,
+        owner=owner,
         content=str(content),
         meaning=read_meaning(str(meaning)),
         source=read_source(origin, speaker, satellite, room, turn_id),
@@ -136,16 +136,16 @@ def index_words(db: sqlite3.Connection, number: int, seq: int) -> None:
     db.execute(f"INSERT OR REPLACE INTO {table} (rowid, content, window) VALUES (?, ?, ?)", (seq, own, window))  # noqa: S608
 
 
-def tenant_number(db: sqlite3.Connection, tenant: Tenant) -> int | None:
-    """None for a tenant that never had a note."""
-    row = db.execute("SELECT number FROM tenant WHERE key = ?", (tenant.key,)).fetchone()
+def owner_number(db: sqlite3.Connection, owner: Owner) -> int | None:
+    """None for an owner that never had a note."""
+    row = db.execute("SELECT number FROM tenant WHERE key = ?", (owner.key,)).fetchone()
     return None if row is None else int(row[0])
 
 
-def ensure_tenant(db: sqlite3.Connection, tenant: Tenant) -> int:
-    number = tenant_number(db, tenant)
+def ensure_owner(db: sqlite3.Connection, owner: Owner) -> int:
+    number = owner_number(db, owner)
     if number is None:
-        number = int(db.execute("INSERT INTO tenant (key) VALUES (?) RETURNING number", (tenant.key,)).fetchone()[0])
+        number = int(db.execute("INSERT INTO tenant (key) VALUES (?) RETURNING number", (owner.key,)).fetchone()[0])
         schema.create_words(db, number)
     return number
 
@@ -155,18 +155,18 @@ def space_number(db: sqlite3.Connection, space: Space) -> int | None:
     return None if row is None else int(row[0])
 
 
-def find(db: sqlite3.Connection, tenant: Tenant, note_id: str) -> Known | None:
-    """A note of this tenant."""
+def find(db: sqlite3.Connection, owner: Owner, note_id: str) -> Known | None:
+    """A note of this owner."""
     row = db.execute(
         f"SELECT seq, version, meaning, valid_to FROM note WHERE tenant = {TENANT} AND id = ?",  # noqa: S608
-        (tenant.key, note_id),
+        (owner.key, note_id),
     ).fetchone()
     return None if row is None else Known(row[0], row[1], read_meaning(row[2]), row[3])
 
 
-def require(db: sqlite3.Connection, tenant: Tenant, note_id: str) -> Known:
-    """A note of this tenant; MemoryStoreError when it has none with this id."""
-    known = find(db, tenant, note_id)
+def require(db: sqlite3.Connection, owner: Owner, note_id: str) -> Known:
+    """A note of this owner; MemoryStoreError when it has none with this id."""
+    known = find(db, owner, note_id)
     if known is None:
         raise MemoryStoreError(f"There is no memory {note_id[:LONGEST_NAME]!r}: list the memories to see their ids")
     return known

@@ -13,7 +13,7 @@ _FIRST = (
         key TEXT NOT NULL UNIQUE
     )""",
     # A note's `seq` is the order in which notes came; everything else in the file refers to it. Ids are unique within
-    # a tenant only, so that no tenant can learn of another's.
+    # an owner only, so that no owner can learn of another's.
     """CREATE TABLE note (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         tenant INTEGER NOT NULL REFERENCES tenant (number),
@@ -99,7 +99,7 @@ VERSION = len(_STEPS)
 
 
 def create_words(db: sqlite3.Connection, number: int) -> None:
-    """The full-text table of a tenant; its rowid is the note's seq."""
+    """The full-text table of an owner; its rowid is the note's seq."""
     db.execute(
         f"CREATE VIRTUAL TABLE {words(number)} USING fts5"
         "(content, window, tokenize = 'porter unicode61 remove_diacritics 2')"
@@ -107,7 +107,7 @@ def create_words(db: sqlite3.Connection, number: int) -> None:
 
 
 def words(number: int) -> str:
-    """The name of a tenant's full-text table."""
+    """The name of an owner's full-text table."""
     return f"words_{number:d}"
 
 

@@ -1,4 +1,4 @@
-"""What the memory is: notes of a tenant, with versions, links, vectors; and what may index them.
+"""What the memory is: notes of an owner, with versions, links, vectors; and what may index them.
 
 The terms are those of A-MEM (Xu et al. 2025, arXiv 2502.12110): a note has content, time, keywords, tags, a context of
 one sentence, an embedding and links. Unlike in its reference code, content never changes, every change of the rest is a
@@ -33,7 +33,7 @@ class MemoryStoreError(MeadowlarkError):
     code = "memory"
 
 
-class TenantKind(StrEnum):
+class OwnerKind(StrEnum):
     """Whose memories there are."""
 
     HOUSEHOLD = "household"
@@ -44,16 +44,16 @@ class TenantKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Tenant:
-    """One memory. Nothing in it is ever shown to another; every call names its tenant, there is no default."""
+class Owner:
+    """One memory. Nothing in it is ever shown to another; every call names its owner, there is no default."""
 
-    kind: TenantKind
+    kind: OwnerKind
     name: str = ""
     """Empty for the household, else the id of the person, guest or satellite."""
 
     def __post_init__(self) -> None:
-        if (self.kind is TenantKind.HOUSEHOLD) != (self.name == ""):
-            raise ValueError("the household has no name, every other tenant has one")
+        if (self.kind is OwnerKind.HOUSEHOLD) != (self.name == ""):
+            raise ValueError("the household has no name, every other owner has one")
 
     @property
     def key(self) -> str:
@@ -61,13 +61,13 @@ class Tenant:
         return f"{self.kind}:{self.name}" if self.name else str(self.kind)
 
     @classmethod
-    def parse(cls, key: str) -> Tenant:
-        """The tenant of a key; ValueError when it is none."""
+    def parse(cls, key: str) -> Owner:
+        """The owner of a key; ValueError when it is none."""
         kind, _, name = key.partition(":")
-        return cls(TenantKind(kind), name)
+        return cls(OwnerKind(kind), name)
 
 
-HOUSEHOLD = Tenant(TenantKind.HOUSEHOLD)
+HOUSEHOLD = Owner(OwnerKind.HOUSEHOLD)
 
 
 class Origin(StrEnum):
@@ -130,7 +130,7 @@ class Note:
     """A note as it stands."""
 
     id: str
-    tenant: Tenant
+    owner: Owner
     content: str
     """Never changes."""
     meaning: Meaning
@@ -161,7 +161,7 @@ class LinkKind(StrEnum):
 
 @dataclass(frozen=True)
 class Link:
-    """From one note to another of the same tenant; it goes when either does."""
+    """From one note to another of the same owner; it goes when either does."""
 
     first: str
     second: str
@@ -201,7 +201,7 @@ class Embedder(Protocol):
 
 
 class VectorIndex(Protocol):
-    """Finds near vectors of one tenant. Derived: it can be made again from the journal at any time.
+    """Finds near vectors of one owner. Derived: it can be made again from the journal at any time.
 
     Its calls block; one thread owns it. Raises MemoryStoreError when it is damaged.
     """
@@ -210,20 +210,20 @@ class VectorIndex(Protocol):
     def name(self) -> str:
         """'numpy', 'chroma', 'qdrant'."""
 
-    def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
+    def put(self, owner: Owner, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
         """Add or replace."""
 
-    def remove(self, tenant: Tenant, space: Space, ids: Sequence[str]) -> None:
+    def remove(self, owner: Owner, space: Space, ids: Sequence[str]) -> None:
         """Take out; unknown ids do not matter."""
 
-    def search(self, tenant: Tenant, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
+    def search(self, owner: Owner, space: Space, vector: Vector, limit: int) -> list[tuple[str, float]]:
         """Ids and cosine similarities, best first."""
 
-    def count(self, tenant: Tenant, space: Space) -> int:
+    def count(self, owner: Owner, space: Space) -> int:
         """Vectors held; raises MemoryStoreError when the index cannot be used (Chroma says so only here)."""
 
-    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
-        """Forget a tenant's vectors without a trace on disk; of every space when None."""
+    def drop(self, owner: Owner, space: Space | None = None) -> None:
+        """Forget an owner's vectors without a trace on disk; of every space when None."""
 
     def close(self) -> None: ...
 

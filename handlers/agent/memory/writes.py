@@ -14,7 +14,7 @@ from handlers.agent.memory.rows import (
     check_note,
     check_source,
     check_time,
-    ensure_tenant,
+    ensure_owner,
     fact_key,
     find,
     index_words,
@@ -25,7 +25,7 @@ from handlers.agent.memory.rows import (
     write_meaning,
     write_source,
 )
-from handlers.agent.memory.stage import LinkKind, MemoryStoreError, NewNote, Note, Source, Tenant
+from handlers.agent.memory.stage import LinkKind, MemoryStoreError, NewNote, Note, Owner, Source
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Adopted:
 
 def write_version(
     db: sqlite3.Connection,
-    tenant: Tenant,
+    owner: Owner,
     note_id: str,
     seq: int,
     version: Version,
@@ -49,7 +49,7 @@ def write_version(
     other: str = "",
 ) -> None:
     """Add a version and make it the present one. `meant`: it changed the meaning, so words and vectors are stale."""
-    number = ensure_tenant(db, tenant)
+    number = ensure_owner(db, owner)
     insert_version(db, seq, version)
     meaning = version.meaning
     db.execute(
@@ -70,7 +70,7 @@ def write_version(
 
 
 def find_twin(
-    db: sqlite3.Connection, tenant: Tenant, number: int, note: NewNote, now: float, other_than: int | None = None
+    db: sqlite3.Connection, owner: Owner, number: int, note: NewNote, now: float, other_than: int | None = None
 ) -> Note | None:
     """The first note with the same words of the same speaker that still holds, but not the seq `other_than`."""
     row = db.execute(
@@ -78,15 +78,15 @@ def find_twin(
         "ORDER BY n.seq",
         (number, same_key(note), now, other_than),
     ).fetchone()
-    return None if row is None else note_of(tenant, row)
+    return None if row is None else note_of(owner, row)
 
 
-def store_note(db: sqlite3.Connection, tenant: Tenant, number: int, note: NewNote, now: float) -> tuple[int, Note]:
+def store_note(db: sqlite3.Connection, owner: Owner, number: int, note: NewNote, now: float) -> tuple[int, Note]:
     """Write a note with its first version; returns its seq as well."""
-    previous = find(db, tenant, note.previous_id) if note.previous_id else None
+    previous = find(db, owner, note.previous_id) if note.previous_id else None
     stored = Note(
-        id=secrets.token_hex(8),  # 64 bits: short in a prompt, and no tenant ever has two alike
-        tenant=tenant,
+        id=secrets.token_hex(8),  # 64 bits: short in a prompt, and no owner ever has two alike
+        owner=owner,
         content=note.content,
         meaning=note.meaning,
         source=note.source,
@@ -184,12 +184,12 @@ def put_link(db: sqlite3.Connection, first: int, second: int, kind: LinkKind, st
     db.execute("INSERT OR REPLACE INTO link VALUES (?, ?, ?, ?)", (first, second, str(kind), float(strength)))
 
 
-def adopt_note(db: sqlite3.Connection, tenant: Tenant, number: int, adopted: Adopted) -> int:
+def adopt_note(db: sqlite3.Connection, owner: Owner, number: int, adopted: Adopted) -> int:
     note, versions = adopted.note, adopted.versions
     new = NewNote(note.content, note.source, note.meaning, note.created, note.event_time, note.previous_id)
     check_note(new)
     check_time(note.valid_to)
-    previous = find(db, tenant, note.previous_id) if note.previous_id else None
+    previous = find(db, owner, note.previous_id) if note.previous_id else None
     seq = insert_note(db, number, note, same_key(new), previous.seq if previous else None, meant=note.version)
     for version in versions:
         check_meaning(version.meaning)
@@ -199,9 +199,9 @@ def adopt_note(db: sqlite3.Connection, tenant: Tenant, number: int, adopted: Ado
     return seq
 
 
-def read_note(db: sqlite3.Connection, tenant: Tenant, note_id: str) -> Note:
-    rows = db.execute(f"{NOTES} WHERE n.tenant = {TENANT} AND n.id = ?", (tenant.key, note_id))
-    return note_of(tenant, rows.fetchone())
+def read_note(db: sqlite3.Connection, owner: Owner, note_id: str) -> Note:
+    rows = db.execute(f"{NOTES} WHERE n.tenant = {TENANT} AND n.id = ?", (owner.key, note_id))
+    return note_of(owner, rows.fetchone())
 
 
 def read_versions(db: sqlite3.Connection, seq: int) -> list[Version]:
@@ -221,11 +221,11 @@ def read_versions(db: sqlite3.Connection, seq: int) -> list[Version]:
     ]
 
 
-def place_of(db: sqlite3.Connection, tenant: Tenant, note_id: str) -> int:
+def place_of(db: sqlite3.Connection, owner: Owner, note_id: str) -> int:
     """The seq of a note, also of a forgotten one."""
     for table in ("note", "tombstone"):
         query = f"SELECT seq FROM {table} WHERE tenant = {TENANT} AND id = ?"  # noqa: S608
-        row = db.execute(query, (tenant.key, note_id)).fetchone()
+        row = db.execute(query, (owner.key, note_id)).fetchone()
         if row is not None:
             return int(row[0])
     raise MemoryStoreError(f"There is no memory {note_id[:40]!r} to go on from: begin with the first page")

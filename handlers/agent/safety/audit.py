@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import itertools
 import json
 import logging
 import os
 import time
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import Field
 
-from handlers.agent.caller import Caller
+from handlers.agent.safety.audit_reader import Entry, Place, entries, lines, log_files
 from handlers.agent.safety.masking import masked, masked_text
 from handlers.agent.tools.stage import ToolError
+from handlers.files import give_to_owner
+from handlers.session import Session
 from handlers.settings import Section
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +55,15 @@ class Action:
     tool: str
     """Name of the tool or of the skill."""
     arguments: Mapping[str, object]
-    caller: Caller
+    session: Session
     heard: str = ""
-    """What the caller said; empty for what only reads, and in private mode."""
+    """What was said; empty for what only reads."""
     turn: str = ""
     """The turn's id, as the timeline has it, if it is known."""
     confirmed: bool = False
-    """Whether the caller said yes to exactly this."""
+    """Whether the speaker said yes to exactly this."""
+    discreet: bool = False
+    """Whether no words of it are written down: in private mode, and what the memory is told."""
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Joins the attempt and its result in the log."""
 
@@ -65,6 +74,8 @@ class Ending:
 
     text: str = ""
     failed: bool = True
+    asked: bool = False
+    """Nothing was done: it waits for a yes."""
 
 
 class Audit:
@@ -72,13 +83,15 @@ class Audit:
 
     A line is on the disk (fsync) before `attempt` returns. Where that cannot be, as on a full or read-only disk, it
     raises ToolError and the action must not be done: nothing happens in the house that is not written down.
-    Secrets are masked (see masking.py). Close it when no action runs any more.
+    Secrets are masked (see masking.py). Other processes may write to the same folder at the same time. Close it when no
+    action runs any more.
     """
 
     def __init__(self, folder: Path, keep_days: int) -> None:
         self._folder = folder
         self._keep = timedelta(days=keep_days)
         self._pruned: date | None = None
+        self._failing = False
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="audit")  # one writer, lines in order
 
     @contextlib.asynccontextmanager
@@ -91,68 +104,90 @@ class Audit:
         try:
             yield ending
         finally:
-            self.result(action, ending.text, failed=ending.failed, seconds=time.monotonic() - began)
+            self._result(action, ending, time.monotonic() - began)
 
     async def attempt(self, action: Action) -> None:
         """Write down that something is about to be done; raises ToolError when that fails."""
+        session = action.session
         line = {
             "event": "attempt",
             "action": action.id,
             "turn": action.turn,
-            "user": action.caller.user,
-            "satellite": action.caller.satellite,
-            "room": action.caller.room,
-            "token": action.caller.token,
-            "role": action.caller.role.word,
-            "heard": masked_text(action.heard)[:_LONGEST_TEXT],
+            "tenant": session.tenant,
+            "user": session.user,
+            "satellite": session.satellite,
+            "room": session.room,
+            "conversation": session.conversation,
+            "token": session.token,
+            "role": session.role.word,
+            "heard": "" if action.discreet else masked_text(action.heard)[:_LONGEST_TEXT],
             "tool": action.tool,
-            "arguments": _bounded(masked(action.arguments)),
+            "arguments": {} if action.discreet else _bounded(masked(action.arguments)),
             "confirmed": action.confirmed,
         }
         try:
             async with asyncio.timeout(_WRITE_SECONDS):
                 await asyncio.get_running_loop().run_in_executor(self._disk, self._append, line)
         except (OSError, RuntimeError) as error:  # TimeoutError is an OSError; RuntimeError: closed
-            _log.error("the audit log in %s cannot be written, no action is taken: %s", self._folder, error)
+            self._complain(error)
             raise ToolError(
                 "It was not done, because the server cannot write its log of actions; make room on its disk"
             ) from error
 
     def result(self, action: Action, text: str, *, failed: bool, seconds: float) -> None:
         """Write down how it ended. Does not wait; what fails here is only logged, as the action has happened."""
+        self._result(action, Ending(text, failed), seconds)
+
+    def _result(self, action: Action, ending: Ending, seconds: float) -> None:
+        told = "" if action.discreet else masked_text(ending.text[: 2 * _LONGEST_TEXT])[:_LONGEST_TEXT]
         line = {
             "event": "result",
             "action": action.id,
             "turn": action.turn,
             "tool": action.tool,
-            "failed": failed,
-            "result": masked_text(text[: 2 * _LONGEST_TEXT])[:_LONGEST_TEXT],
+            "failed": ending.failed,
+            "asked": ending.asked,
+            "result": told,
             "seconds": round(seconds, 3),
         }
         with contextlib.suppress(RuntimeError):  # closed
             self._disk.submit(self._append_late, line)
 
-    async def read(
-        self, limit: int = 100, *, before: datetime | None = None, user: str | None = None
-    ) -> list[Mapping[str, object]]:
-        """The last lines, newest first; only those before a moment, only those of a user's attempts if asked."""
-        work = asyncio.get_running_loop().run_in_executor(self._disk, self._read, limit, before, user)
-        return await work
+    async def entries(self, limit: int, before: str = "") -> list[Entry]:
+        """The last actions, the newest first; those before one whose `id` is given. RequestError where it is none."""
+        place = Place.parse(before) if before else None
+        return await self._reading(lambda: list(itertools.islice(entries(self._folder, place), limit)))
+
+    async def read(self, limit: int = 100) -> list[Mapping[str, object]]:
+        """The last lines as they were written, the newest first."""
+        return await self._reading(lambda: list(itertools.islice(lines(self._folder), limit)))
 
     async def close(self) -> None:
         """Finish writing."""
         await asyncio.to_thread(self._disk.shutdown)
 
+    async def _reading(self, work: Callable[[], T]) -> T:
+        """Behind all that is being written."""
+        return await asyncio.get_running_loop().run_in_executor(self._disk, work)
+
     def _append_late(self, line: Mapping[str, object]) -> None:
         try:
             self._append(line)
         except OSError as error:
-            _log.error("the result of an action is missing in the audit log in %s: %s", self._folder, error)
+            self._complain(error)
+
+    def _complain(self, error: Exception) -> None:
+        """Once, until it can be written again: a full disk does not fill itself with our complaints."""
+        if not self._failing:
+            _log.error("the audit log in %s cannot be written, no action is taken: %s", self._folder, error)
+        self._failing = True
 
     def _append(self, line: Mapping[str, object]) -> None:
         now = datetime.now(UTC)
         data = (json.dumps({"at": now.isoformat(), **line}, ensure_ascii=False) + "\n").encode(errors="replace")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._folder.exists():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            give_to_owner(self._folder)
         if self._pruned != now.date():
             self._prune(now.date())
         path = self._file(now.date())
@@ -160,6 +195,7 @@ class Audit:
         # Nobody else may read what was said in the house, and a link is not followed to another file.
         file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
+            fcntl.flock(file, fcntl.LOCK_EX)  # what the command line writes comes from another process
             size = os.fstat(file).st_size
             if size and os.pread(file, 1, size - 1) != b"\n":  # power failed within a line
                 data = b"\n" + data
@@ -170,61 +206,24 @@ class Audit:
         finally:
             os.close(file)
         if new:
+            give_to_owner(path)
             _sync_folder(self._folder)
+        self._failing = False
 
     def _prune(self, today: date) -> None:
-        for path in self._files():
-            if _day(path) < today - self._keep:
+        for day, path in log_files(self._folder):
+            if day < today - self._keep:
                 with contextlib.suppress(OSError):  # tried again tomorrow
                     path.unlink()
         self._pruned = today
 
-    def _read(self, limit: int, before: datetime | None, user: str | None) -> list[Mapping[str, object]]:
-        found: list[Mapping[str, object]] = []
-        for path in sorted(self._files(), reverse=True):
-            if before is not None and _day(path) > before.astimezone(UTC).date():
-                continue
-            for text in reversed(path.read_text("utf-8", errors="replace").split("\n")):
-                line = _parse(text)
-                if line is None or (before is not None and _when(line) >= before):
-                    continue
-                if user is not None and line.get("user") != user:
-                    continue
-                found.append(line)
-                if len(found) >= limit:
-                    return found
-        return found
-
     def _file(self, day: date) -> Path:
         return self._folder / f"actions-{day.isoformat()}.jsonl"
-
-    def _files(self) -> list[Path]:
-        return [path for path in self._folder.glob("actions-*.jsonl") if _day(path) != date.max]
 
 
 def _bounded(arguments: object) -> object:
     text = json.dumps(arguments, ensure_ascii=False, default=str)
     return arguments if len(text) <= _LONGEST_ARGUMENTS else text[:_LONGEST_ARGUMENTS] + "…"
-
-
-def _day(path: Path) -> date:
-    """The day of a log file; date.max for a file that is none of ours."""
-    try:
-        return date.fromisoformat(path.stem.removeprefix("actions-"))
-    except ValueError:
-        return date.max
-
-
-def _parse(text: str) -> Mapping[str, object] | None:
-    try:
-        line = json.loads(text)
-    except ValueError:  # half a line
-        return None
-    return line if isinstance(line, dict) and "at" in line else None
-
-
-def _when(line: Mapping[str, object]) -> datetime:
-    return datetime.fromisoformat(str(line["at"]))
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from handlers.agent.caller import Role
 from handlers.agent.house.borrowed import Borrowed
 from handlers.agent.stage import AnswerPart
+from handlers.session import Role
 
 CONFIRM_SECONDS = 30.0
 """After this a yes means something else."""

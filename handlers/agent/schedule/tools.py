@@ -7,12 +7,12 @@ from datetime import datetime
 
 from babel import Locale
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.schedule.durations import say_duration
 from handlers.agent.schedule.entry import DAILY, WEEKDAYS, WEEKENDS, Entry, Kind, Owner, ScheduleError
 from handlers.agent.schedule.schedule import LONGEST_TEXT, LONGEST_TIMER, Schedule
 from handlers.agent.tools.local import LocalTool
 from handlers.agent.tools.stage import Arguments, Tool, ToolError, ToolSpec
+from handlers.session import Role, Session
 
 _SECONDS = 5.0
 """For a call: it writes one line to the disk."""
@@ -86,51 +86,51 @@ class ScheduleTools:
     def name(self) -> str:
         return "schedule"
 
-    def tools(self, caller: Caller) -> Sequence[Tool]:
+    def tools(self, session: Session) -> Sequence[Tool]:
         return self._tools
 
     async def close(self) -> None:
         """The schedule belongs to the server."""
 
-    async def _set_timer(self, arguments: Arguments, caller: Caller) -> str:
+    async def _set_timer(self, arguments: Arguments, session: Session) -> str:
         seconds = _number(arguments, "seconds")
-        entry = await self._schedule.timer(self._owner(caller), seconds, _text(arguments, "name"))
+        entry = await self._schedule.timer(self._owner(session), seconds, _text(arguments, "name"))
         return f"Started: {self._line(entry)}"
 
-    async def _set_alarm(self, arguments: Arguments, caller: Caller) -> str:
+    async def _set_alarm(self, arguments: Arguments, session: Session) -> str:
         at, repeat = _time(_text(arguments, "time")), _repeat(arguments)
-        entry = await self._schedule.alarm(self._owner(caller), at, repeat, _text(arguments, "name"))
+        entry = await self._schedule.alarm(self._owner(session), at, repeat, _text(arguments, "name"))
         return f"Set: {self._line(entry)}"
 
-    async def _set_reminder(self, arguments: Arguments, caller: Caller) -> str:
+    async def _set_reminder(self, arguments: Arguments, session: Session) -> str:
         said, wait = _text(arguments, "time"), arguments.get("in_seconds")
         if bool(said) == (wait is not None):
             raise ToolError("Give either 'time' or 'in_seconds'")
         at = _time(said) if said else _number(arguments, "in_seconds")
         text = _text(arguments, "text")
-        entry = await self._schedule.reminder(self._owner(caller), text, at, _repeat(arguments))
+        entry = await self._schedule.reminder(self._owner(session), text, at, _repeat(arguments))
         return f"Set: {self._line(entry)}"
 
-    async def _list(self, arguments: Arguments, caller: Caller) -> str:
+    async def _list(self, arguments: Arguments, session: Session) -> str:
         kind = _text(arguments, "kind")
         kinds = [Kind(kind)] if kind in set(Kind) else list(Kind)
-        found = [entry for wanted in kinds for entry in self._schedule.visible(wanted, self._owner(caller))]
+        found = [entry for wanted in kinds for entry in self._schedule.visible(wanted, self._owner(session))]
         if not found:
             return "Nothing is set."
         more = f"\nand {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         return "\n".join(f"{entry.id}: {self._line(entry)}" for entry in found[:_SHOWN]) + more
 
-    async def _cancel(self, arguments: Arguments, caller: Caller) -> str:
+    async def _cancel(self, arguments: Arguments, session: Session) -> str:
         wanted = _text(arguments, "id")
-        owner = self._owner(caller)
+        owner = self._owner(session)
         found = [entry for kind in Kind for entry in self._schedule.visible(kind, owner) if entry.id == wanted]
         if not found:
             raise ToolError(f"There is nothing with the id '{wanted}': call list_schedule first")
         await self._schedule.cancel(found)
         return f"Cancelled: {self._line(found[0])}"
 
-    def _owner(self, caller: Caller) -> Owner:
-        return Owner(caller.satellite, caller.user, self._language)
+    def _owner(self, session: Session) -> Owner:
+        return Owner(session.satellite, session.user, self._language)
 
     def _line(self, entry: Entry) -> str:
         named = f" '{entry.name or entry.text}'" if entry.name or entry.text else ""
@@ -148,16 +148,16 @@ def _tool(
     description: str,
     properties: dict[str, object],
     required: list[str],
-    run: Callable[[Arguments, Caller], Awaitable[str]],
+    run: Callable[[Arguments, Session], Awaitable[str]],
     *,
     reads_only: bool = False,
 ) -> LocalTool:
     """One tool. None is destructive: what it does is told at once and easily undone."""
     schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
-    async def work(arguments: Arguments, caller: Caller) -> str:
+    async def work(arguments: Arguments, session: Session) -> str:
         try:
-            return await run(arguments, caller)
+            return await run(arguments, session)
         except ScheduleError as error:
             raise ToolError(str(error)) from error
 

@@ -99,7 +99,7 @@ class MemorySkill:
         return Reply(phrases.say("RememberedShared" if shared else "Remembered"))
 
     async def _know_me(self, memories: Memories, request: Request, phrases: Phrases) -> Reply:
-        if not request.caller.user:
+        if not request.session.user:
             return Reply(phrases.say("WhoAreYou"))
         notes = await memories.about_person(request, _TOLD)
         return Reply(_told(memories, notes, request, phrases) or phrases.say("KnowNothingOfYou"))
@@ -114,7 +114,7 @@ class MemorySkill:
             return Reply(phrases.say("NobodyTold"))
         source = notes[0].source
         when = spoken_day(notes[0].created, occasion.now, occasion.locale, phrases)
-        if source.speaker and source.speaker == occasion.request.caller.user:
+        if source.speaker and source.speaker == occasion.request.session.user:
             return Reply(phrases.say("YouTold", when=when))
         if source.speaker:
             return Reply(phrases.say("SomebodyTold", name=memories.name(source.speaker), when=when))
@@ -131,12 +131,12 @@ class MemorySkill:
     async def _forget(self, memories: Memories, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """Ask first, with what it would be; nothing is gone before the yes."""
         request = occasion.request
-        if match.intent == "ForgetMe" and not request.caller.user:
+        if match.intent == "ForgetMe" and not request.session.user:
             return Reply(phrases.say("WhoAreYou"))
         await memories.drop_turns(request)  # what was said just now may wait to be learnt
         if match.intent == "ForgetThat":
             last = await self._meant(memories, occasion)
-            found = Forgotten({last[0].tenant: last[:1]} if last else {})
+            found = Forgotten({last[0].owner: last[:1]} if last else {})
         elif match.intent == "ForgetMe":
             found = await memories.own(request)
         else:
@@ -146,7 +146,7 @@ class MemorySkill:
         example = _shortened(next(iter(found.notes.values()))[0].content).rstrip(" .!?")
         question = phrases.say("ForgetAsk", count=found.count, fact=example)
         action = partial(_forgotten, memories, found, phrases)
-        return Reply(question, pending=Pending(action, request.caller.role, forgets=True))
+        return Reply(question, pending=Pending(action, request.session.role, forgets=True))
 
     async def _meant(self, memories: Memories, occasion: Occasion) -> list[Note]:
         """The notes that 'that' means: what was just kept or read out, else what the last answer speaks of."""
@@ -179,7 +179,7 @@ def _told(memories: Memories, notes: Sequence[Note], request: Request, phrases: 
     parts = []
     for speaker, told in groupby(sorted(notes, key=lambda note: _place_of(note, notes)), lambda n: n.source.speaker):
         facts = " ".join(_sentence(note.content) for note in told)
-        if speaker and speaker == request.caller.user:
+        if speaker and speaker == request.session.user:
             parts.append(phrases.say("ToldByYou", facts=facts))
         elif speaker:
             parts.append(phrases.say("ToldBy", name=memories.name(speaker), facts=facts))

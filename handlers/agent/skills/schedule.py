@@ -19,7 +19,6 @@ from handlers.agent.schedule.times import FoundTime, When, find_time, is_no_time
 from handlers.agent.schedule.words import LANGUAGES, words
 from handlers.agent.skills.schedule_words import say_due
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
-from handlers.agent.stage import place_of
 
 _ASKED_SECONDS = 30.0
 """After this, a few words are no answer to our question any more."""
@@ -148,7 +147,7 @@ class ScheduleSkill:
         return 0 < len(_bare(name, phrases).split()) <= _NAME_WORDS
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        place = place_of(occasion.request)
+        place = occasion.request.session.place
         if match.intent != "ScheduleAnswer":
             self._asked.pop(place, None)
         try:
@@ -244,7 +243,7 @@ class ScheduleSkill:
         )
 
     async def _cancel_timer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        satellite = occasion.request.caller.satellite
+        satellite = occasion.request.session.satellite
         named = match.slots.get("timer_name") or match.slots.get("timer_about")
         if not named and (self._schedule.silence(satellite) or self._schedule.rang(satellite)):
             return Reply(phrases.say("ScheduleStopped"))
@@ -352,7 +351,7 @@ class ScheduleSkill:
         return Reply(phrases.say("AlarmsAre", count=len(found), list=self._list(found, occasion, phrases)))
 
     async def _cancel_alarm(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        satellite = occasion.request.caller.satellite
+        satellite = occasion.request.session.satellite
         said = match.slots.get("alarm_time", "")
         if not said and (self._schedule.silence(satellite) or self._schedule.rang(satellite)):
             return Reply(phrases.say("ScheduleStopped"))
@@ -478,7 +477,7 @@ class ScheduleSkill:
     async def _answer(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """Only the place that was asked can answer, and `accepts` does not know where a sentence was said: elsewhere it
         answers nothing, and a question that it does not fit stays open."""
-        place, said = place_of(occasion.request), match.slots["timer_name"]
+        place, said = occasion.request.session.place, match.slots["timer_name"]
         asked = self._asked.get(place)
         if asked is None or asked.expires <= time.monotonic() or not asked.understands(said):
             return Reply(phrases.say("ScheduleNoQuestion"))
@@ -487,11 +486,11 @@ class ScheduleSkill:
 
     async def _stop(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
         """ "Stop" ends what rings here; our question, if there is one, is withdrawn already."""
-        self._schedule.silence(occasion.request.caller.satellite)
+        self._schedule.silence(occasion.request.session.satellite)
         return Reply(phrases.say("Cancel"))
 
     def _ask(self, occasion: Occasion, understands: Callable[[str], bool], finish: Finish) -> None:
-        self._asked[place_of(occasion.request)] = _Asked(understands, finish)
+        self._asked[occasion.request.session.place] = _Asked(understands, finish)
         while len(self._asked) > _MOST_ASKED:
             self._asked.popitem(last=False)
 
@@ -659,8 +658,8 @@ def _same_time(alarm: Entry, when: When) -> bool:
 
 
 def _owner(occasion: Occasion) -> Owner:
-    caller = occasion.request.caller
-    return Owner(caller.satellite, caller.user, occasion.request.language)
+    session = occasion.request.session
+    return Owner(session.satellite, session.user, session.language)
 
 
 def _upper(text: str) -> str:

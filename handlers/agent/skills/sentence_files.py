@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -33,18 +34,36 @@ class Sentences:
     anywhere: re.Pattern[str]
     """Words that open a sentence, and skip words. hassil leaves these before such a place, too."""
 
+    def of(self, owned: Container[str]) -> Sentences:
+        """Those of the intents that are `owned`."""
+        kept = {name: intent for name, intent in self.intents.intents.items() if name in owned}
+        return replace(self, intents=replace(self.intents, intents=kept))
 
-def read_folder(folder: Path) -> dict[str, object]:
-    """All files of a language as one."""
+
+@dataclass(frozen=True)
+class Language:
+    """What the folder of a language holds."""
+
+    content: Mapping[str, object]
+    """All files as one."""
+    sentences: Sentences
+    follow_ups: Intents | None
+    """How follow-ups begin, with the place `rest`."""
+
+
+@cache
+def read_language(folder: Path) -> Language:
+    """The language that the folder is named after. It is kept, to be read only: each household has skills of its own,
+    and half a second goes by until the sentences of five languages are parsed."""
     content: dict[str, object] = {}
     for path in sorted(folder.glob("*.yaml")):
         merge_dict(content, yaml.safe_load(path.read_text(encoding="utf-8")))
-    return content
+    return Language(content, sentences_of(folder.name, content), _follow_ups_of(folder.name, content))
 
 
 def own_intents() -> frozenset[str]:
     """Names of the intents that Meadowlark's own sentences have."""
-    return frozenset(_mapping(read_folder(Path(__file__).parent / "en"), "intents"))
+    return frozenset(_mapping(read_language(Path(__file__).parent / "en").content, "intents"))
 
 
 def read_custom(path: Path, owned: frozenset[str]) -> dict[str, object]:
@@ -82,11 +101,9 @@ def _is_response(response: object) -> bool:
     return isinstance(response, str)
 
 
-def sentences_of(tag: str, content: Mapping[str, object], owned: Container[str] | None = None) -> Sentences:
-    """The sentences of all intents, or of those that are `owned`."""
+def sentences_of(tag: str, content: Mapping[str, object]) -> Sentences:
+    """The sentences of all intents."""
     intents = Intents.from_dict(dict(content))
-    if owned is not None:
-        intents.intents = {name: intent for name, intent in intents.intents.items() if name in owned}
     words = _any_of(intents.skip_words)
     opening = _opening(content)
     return Sentences(
@@ -110,8 +127,7 @@ def _any_of(words: Sequence[str]) -> str:
     return "|".join(sorted((re.escape(word) for word in words), key=len, reverse=True)) or "(?!)"
 
 
-def follow_ups_of(tag: str, content: Mapping[str, object]) -> Intents | None:
-    """How follow-ups begin in a language, with the place `rest`."""
+def _follow_ups_of(tag: str, content: Mapping[str, object]) -> Intents | None:
     sentences = content.get("follow_ups")
     if not sentences:
         return None

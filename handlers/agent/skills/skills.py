@@ -10,14 +10,7 @@ from babel import Locale, UnknownLocaleError
 from babel.dates import format_date, format_time
 
 from handlers import language as languages
-from handlers.agent.skills.sentence_files import (
-    Sentences,
-    follow_ups_of,
-    phrase_books,
-    read_custom,
-    read_folder,
-    sentences_of,
-)
+from handlers.agent.skills.sentence_files import Sentences, phrase_books, read_custom, read_language, sentences_of
 from handlers.agent.skills.stage import Acting, Match, Occasion, Phrases, Reply, Selective, Skill
 from handlers.errors import MissingExtraError
 
@@ -45,12 +38,12 @@ class Skills:
         from the response of its name. Sentences of a folder whose skill is not there are not known. SettingsError for a
         bad file."""
         self._owners = {intent: skill for skill in skills for intent in skill.intents}
-        files = {path.parent.name: read_folder(path.parent) for path in sorted(folder.glob("*/core.yaml"))}
+        files = {path.parent.name: read_language(path.parent) for path in sorted(folder.glob("*/core.yaml"))}
         household = [read_custom(path, frozenset(self._owners)) for path in custom]
-        self._languages = {tag: sentences_of(tag, content, self._owners.keys()) for tag, content in files.items()}
+        self._languages = {tag: language.sentences.of(self._owners) for tag, language in files.items()}
         self._custom = [sentences_of(str(content["language"]), content) for content in household]
-        self._follow_ups = {tag: follow_ups_of(tag, content) for tag, content in files.items()}
-        self._phrases = phrase_books(files, household)
+        self._follow_ups = {tag: language.follow_ups for tag, language in files.items()}
+        self._phrases = phrase_books({tag: language.content for tag, language in files.items()}, household)
         for tag in self._languages:
             # hassil parses sentences, and skills read their tables, when they are first wanted: better now than then.
             for sentence in ("?", *self.spoken_words(tag, "warm_up")):

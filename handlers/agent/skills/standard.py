@@ -11,5 +11,5 @@ from handlers.agent.skills.units import Units
 
 
 def standard_skills() -> list[Skill]:
-    """One of each. Takes about half a second, for the table of units."""
+    """One of each. The first time takes about half a second, for the table of units."""
     return [Talk(), Repeat(), Volume(), Clock(), Calendar(), Arithmetic(), Units()]

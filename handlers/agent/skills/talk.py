@@ -46,6 +46,14 @@ class Volume:
     def intents(self) -> frozenset[str]:
         return frozenset({"VolumeUp", "VolumeDown", "VolumeTo"})
 
+    @property
+    def acts(self) -> frozenset[str]:
+        return self.intents
+
+    @property
+    def discreet(self) -> bool:
+        return False
+
     def accepts(self, match: Match, phrases: Phrases) -> bool:
         return match.intent != "VolumeTo" or _level(match, phrases) is not None
 

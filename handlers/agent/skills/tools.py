@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.skills.skills import Skills, locale_of
 from handlers.agent.skills.stage import Occasion
 from handlers.agent.stage import Request
 from handlers.agent.tools.local import LocalTool, LocalTools
 from handlers.agent.tools.stage import Arguments, ToolError, ToolSpec
+from handlers.session import Role, Session
 
 _INTENTS = frozenset(
     {"GetTime", "GetTimeThere", "GetDate", "GetDateThere", "GetDateOf", "GetDaysUntil", "Calculate", "ConvertUnits"}
@@ -35,12 +36,12 @@ _SPEC = ToolSpec(
 def skill_tools(skills: Skills, now: Callable[[], datetime]) -> LocalTools:
     """A source of one tool."""
 
-    async def answer(arguments: Arguments, caller: Caller) -> str:
+    async def answer(arguments: Arguments, session: Session) -> str:
         question = str(arguments["question"])
         match = skills.match(question, "en")
         if match is None or match.intent not in _INTENTS:
             raise ToolError("That is none of the questions that this tool answers; ask it as in the examples.")
-        request = Request(question, "en", caller=caller)
+        request = Request(question, replace(session, language="en"))
         return (await skills.perform(match, Occasion(request, [], now(), locale_of("en")))).text
 
     return LocalTools("skills", [LocalTool(_SPEC, answer, role=Role.GUEST, reads_only=True)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from babel import Locale
@@ -34,9 +35,7 @@ class Units:
     """Conversions."""
 
     def __init__(self) -> None:
-        self._registry: UnitRegistry[float] = UnitRegistry(cache_folder=None)
-        for definition in DEFINITIONS:
-            self._registry.define(definition)
+        self._registry = _registry()
         self._dimensions = {
             unit: frozenset(self._registry.Unit(name).dimensionality.items()) for unit, name in UNITS.items()
         }
@@ -89,20 +88,37 @@ class Units:
     def _units(self, phrases: Phrases) -> Mapping[str, str]:
         """CLDR names of units by the words of a language."""
         if phrases.language not in self._names:
-            names: dict[str, str] = {}
-            lengths: tuple[Literal["long", "short"], ...] = ("long", "short")
+            names = dict(_cldr_names(phrases.language, tuple(phrases.words("plural_endings"))))
             for unit in UNITS:
-                for locale in _locales(phrases.language):
-                    for length in lengths:
-                        for count in (1, 2, 5, 0.5):
-                            name = _plain(_amount(count, unit, locale, length).lstrip("0123456789.,"))
-                            names.setdefault(name, unit)
-                            for ending in phrases.words("plural_endings"):
-                                names.setdefault(name + ending, unit)
                 for name in phrases.words(unit):
                     names[_plain(name)] = unit
             self._names[phrases.language] = names
         return self._names[phrases.language]
+
+
+@cache
+def _registry() -> UnitRegistry[float]:
+    """The one of all households: a third of a second goes by until it is made, and nothing changes it."""
+    registry: UnitRegistry[float] = UnitRegistry(cache_folder=None)
+    for definition in DEFINITIONS:
+        registry.define(definition)
+    return registry
+
+
+@cache
+def _cldr_names(language: str, plural_endings: Sequence[str]) -> Mapping[str, str]:
+    """Units by the names that the CLDR has for them; also one for all households."""
+    names: dict[str, str] = {}
+    lengths: tuple[Literal["long", "short"], ...] = ("long", "short")
+    for unit in UNITS:
+        for locale in _locales(language):
+            for length in lengths:
+                for count in (1, 2, 5, 0.5):
+                    name = _plain(_amount(count, unit, locale, length).lstrip("0123456789.,"))
+                    names.setdefault(name, unit)
+                    for ending in plural_endings:
+                        names.setdefault(name + ending, unit)
+    return names
 
 
 def _locales(language: str) -> Sequence[Locale]:

@@ -14,12 +14,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from handlers.agent.caller import Caller, Role, RoleName
 from handlers.agent.tools.arguments import question, schema_problem, spoken
 from handlers.agent.tools.process import Processes, Program
 from handlers.agent.tools.settings import ToolSettings
 from handlers.agent.tools.stage import Arguments, Tool, ToolError, ToolSpec
 from handlers.errors import SettingsError
+from handlers.session import Role, RoleName, Session
 from handlers.settings import Section, load_settings
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class CommandTools:
     def name(self) -> str:
         return "commands"
 
-    def tools(self, caller: Caller) -> Sequence[Tool]:
+    def tools(self, session: Session) -> Sequence[Tool]:
         return self._tools
 
     async def close(self) -> None:
@@ -164,7 +164,7 @@ class CommandTool:
             return question(self.spec.name, arguments)
         return " ".join(_filled(self._command.confirm, lambda name: spoken(given.get(name, ""))).split())
 
-    async def call(self, arguments: Arguments, caller: Caller) -> str:
+    async def call(self, arguments: Arguments, session: Session) -> str:
         command = self._command
         given = {name: _text(name, value) for name, value in {**self._defaults, **arguments}.items()}
         argv = [argument for element in command.argv[1:] for argument in self._arguments(element, given)]

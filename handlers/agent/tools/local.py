@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.tools.arguments import question
 from handlers.agent.tools.stage import Arguments, Tool, ToolSpec
+from handlers.session import Role, Session
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class LocalTool:
     """A function, and what the language model is told about it."""
 
     spec: ToolSpec
-    work: Callable[[Arguments, Caller], Awaitable[str]]
+    work: Callable[[Arguments, Session], Awaitable[str]]
     """Does it; raises ToolError."""
     role: Role = Role.USER
     destructive: bool = False
@@ -29,8 +29,8 @@ class LocalTool:
     def question(self, arguments: Arguments) -> str:
         return self.asks(arguments) if self.asks is not None else question(self.spec.name, arguments)
 
-    async def call(self, arguments: Arguments, caller: Caller) -> str:
-        return await self.work(arguments, caller)
+    async def call(self, arguments: Arguments, session: Session) -> str:
+        return await self.work(arguments, session)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LocalTools:
     name: str
     offered: Sequence[Tool]
 
-    def tools(self, caller: Caller) -> Sequence[Tool]:
+    def tools(self, session: Session) -> Sequence[Tool]:
         return self.offered
 
     async def close(self) -> None:

@@ -22,11 +22,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.safety.data import clean
 from handlers.agent.tools.arguments import question
 from handlers.agent.tools.settings import McpSettings
 from handlers.agent.tools.stage import Arguments, Tool, ToolError, ToolSpec
+from handlers.session import Role, Session
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ class McpServer:
             return False
         return True
 
-    def tools(self, caller: Caller) -> Sequence[Tool]:
+    def tools(self, session: Session) -> Sequence[Tool]:
         return self._tools
 
     async def close(self) -> None:
@@ -349,7 +349,7 @@ class McpTool:
     def question(self, arguments: Arguments) -> str:
         return question(self._name, arguments)
 
-    async def call(self, arguments: Arguments, caller: Caller) -> str:
+    async def call(self, arguments: Arguments, session: Session) -> str:
         return await self._server.call(self._name, arguments)
 
 

@@ -7,7 +7,8 @@ from typing import Self
 
 from pydantic import Field, HttpUrl, SecretStr, model_validator
 
-from handlers.agent.caller import Id, RoleName
+from handlers.agent.access import Id
+from handlers.session import RoleName
 from handlers.settings import Section
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from handlers.agent.caller import Caller, Role
 from handlers.errors import MeadowlarkError
+from handlers.session import Role, Session
 
 Arguments = Mapping[str, object]
 """Arguments of a call, as JSON has them."""
@@ -78,7 +78,7 @@ class Tool(Protocol):
 
     @property
     def role(self) -> Role:
-        """The least that its caller must be."""
+        """The least that the speaker must be."""
 
     @property
     def destructive(self) -> bool:
@@ -99,7 +99,7 @@ class Tool(Protocol):
     def question(self, arguments: Arguments) -> str:
         """What is asked before a destructive call: 'Delete the record api.example.com?'. Without markdown."""
 
-    async def call(self, arguments: Arguments, caller: Caller) -> str:
+    async def call(self, arguments: Arguments, session: Session) -> str:
         """Do it. `arguments` fit the schema. Returns text for the model; raises ToolError. Cancellation ends it."""
 
 
@@ -110,8 +110,8 @@ class ToolSource(Protocol):
     def name(self) -> str:
         """For the log and the status page."""
 
-    def tools(self, caller: Caller) -> Sequence[Tool]:
-        """What it offers now to this caller. Costs no time."""
+    def tools(self, session: Session) -> Sequence[Tool]:
+        """What it offers now in this session. Costs no time."""
 
     async def close(self) -> None:
         """Let go of processes and connections."""

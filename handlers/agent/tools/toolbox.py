@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 
-from handlers.agent.caller import Caller
 from handlers.agent.safety.audit import Action, Audit
 from handlers.agent.safety.data import as_data, clean
 from handlers.agent.safety.repeated import Repeated
@@ -27,6 +26,7 @@ from handlers.agent.tools.stage import (
     ToolSpec,
     ToolStarted,
 )
+from handlers.session import Session
 
 _log = logging.getLogger(__name__)
 
@@ -49,19 +49,19 @@ class Toolbox:
         self._settings = settings
         self._audit = audit
 
-    def specs(self, caller: Caller) -> list[ToolSpec]:
-        """What this caller may use now, as a language model sees it."""
-        return self.turn(Request("", caller=caller)).specs
+    def specs(self, session: Session) -> list[ToolSpec]:
+        """What may be used now in this session, as a language model sees it."""
+        return self.turn(Request("", session=session)).specs
 
     def turn(self, request: Request, turn_id: str = "") -> ToolTurn:
         """The tools for one turn, as they are now, with those that the house lends to it: names mean the same tools
         until its end."""
-        offered = [(source.name, tool) for source in self._sources for tool in source.tools(request.caller)]
+        offered = [(source.name, tool) for source in self._sources for tool in source.tools(request.session)]
         if request.lent is not None:
             offered += [("house", tool) for tool in request.lent.tools]
         tools: dict[str, Tool] = {}
         for source, tool in offered:
-            if request.caller.role >= tool.role:
+            if request.session.role >= tool.role:
                 tools[_free_name(tool.spec.name, source, tools)] = tool
         return ToolTurn(tools, request, turn_id, self._settings, self._audit)
 
@@ -103,7 +103,7 @@ class ToolTurn:
         return self._untrusted
 
     def destructive(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
-        """Those that need a yes of the caller first. Calls that are refused anyway are not among them.
+        """Those that need a yes of the speaker first. Calls that are refused anyway are not among them.
 
         Once a text of strangers was read, whatever does more than read needs one: the text may have asked for it. So
         does a call that stands in a result of this turn: some servers take any JSON that a model reads out for a call.
@@ -112,7 +112,7 @@ class ToolTurn:
         return [call for call in checked if isinstance(call, ToolCall) and self._needs_yes(call)]
 
     def question(self, call: ToolCall) -> str:
-        """What the caller is asked before a call out of `destructive`, made from its real arguments, not by a model."""
+        """What is asked before a call out of `destructive`, made from its real arguments, not by a model."""
         return self._tools[call.name].question(self._coerced(call))
 
     def questions(self, calls: Sequence[ToolCall]) -> list[str]:
@@ -134,7 +134,7 @@ class ToolTurn:
     ) -> AsyncGenerator[ToolStarted | ToolFinished, None]:
         """Run one round of calls, side by side. Each gets exactly one ToolFinished, in the order in which they end.
 
-        Never raises for a tool's failure: the result says what went wrong. confirmed: the caller said yes to all of
+        Never raises for a tool's failure: the result says what went wrong. confirmed: the speaker said yes to all of
         these; without, destructive ones are refused. Closing or cancelling the generator ends the calls.
         """
         exhausted = self.exhausted and not confirmed
@@ -203,9 +203,11 @@ class ToolTurn:
         try:
             async with self._places:
                 started = time.monotonic()
-                # The log is of what is done; what was said stays out of it where nothing is, or should not be kept.
-                heard = "" if tool.reads_only or self._request.private else self._request.text
-                action = Action(call.name, call.arguments, self._request.caller, heard, self._turn_id, confirmed)
+                request = self._request
+                heard = "" if tool.reads_only else request.text  # the log is of what is done
+                action = Action(
+                    call.name, call.arguments, request.session, heard, self._turn_id, confirmed, request.private
+                )
                 await self._audit.attempt(action)
                 refused = False
                 events.put_nowait(ToolStarted(wished))
@@ -231,7 +233,7 @@ class ToolTurn:
         """What the model reads, and whether that is a failure."""
         try:
             async with asyncio.timeout(tool.seconds):
-                return await tool.call(call.arguments, self._request.caller), False
+                return await tool.call(call.arguments, self._request.session), False
         except ToolError as error:
             return str(error), True
         except TimeoutError:

@@ -44,6 +44,7 @@ class MeadowlarkServer:
         self._arguments = tuple(arguments)
         self._environment = environment or {}
         self._log = folder / "server.log"
+        self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -66,8 +67,9 @@ class MeadowlarkServer:
 
     @property
     def token(self) -> str:
-        """What HTTP asks for when it runs with --lan."""
-        return (self.data_dir / "http-token").read_text(encoding="utf-8").strip()
+        """What HTTP asks for when it runs with --lan; shown at the first start."""
+        assert self._token, self.log()
+        return self._token
 
     @property
     def url(self) -> str:
@@ -142,6 +144,8 @@ class MeadowlarkServer:
             page = re.search(r" Open http://\S+:(\d+)/", log)
             if wyoming and page:
                 self.wyoming_port, self.http_port = int(wyoming[1]), int(page[1])
+                if first := re.search(r"/#token=(\S+)", log):
+                    self._token = first[1]
                 return
             if self._process.poll() is not None:
                 break

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,6 @@ import pytest
 from pydantic import HttpUrl
 
 from handlers.agent.agent import Agent
-from handlers.agent.caller import ANYBODY, Caller
 from handlers.agent.conversations import Conversations, Turn
 from handlers.agent.llm.builtin import BuiltinModel
 from handlers.agent.llm.ollama import OllamaModel
@@ -26,9 +26,11 @@ from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, AnswerPart, Filler, LanguageModel, Request
 from handlers.agent.tools.stage import ToolSource
 from handlers.agent.tools.toolbox import Toolbox
+from handlers.session import ANYBODY, Session
 from handlers.timeline import Mark, Timeline
 from tests.support.ollama import SOON, Cut, FakeOllama, Model, Status, Step, Thought, stopped_ollama
 
+KITCHEN = Session(language="en", conversation="kitchen")
 NOW = datetime(2026, 6, 3, 15, 5, tzinfo=UTC)
 NO_MODEL = "Sorry, I can't think right now. My language model doesn't answer."
 BROKEN_OFF = "Sorry, I lost my train of thought."
@@ -81,14 +83,16 @@ async def ask(
     text: str,
     conversation: str = "kitchen",
     language: str = "en",
-    caller: Caller = ANYBODY,
+    session: Session = ANYBODY,
     events: list[AnswerPart] | None = None,
 ) -> tuple[str, Timeline]:
     """One turn; what was not words goes to `events`."""
     timeline = Timeline("t")
     answer = ""
     async with asyncio.timeout(SOON):
-        response = agent.respond(Request(text, language, conversation, caller), timeline)
+        response = agent.respond(
+            Request(text, replace(session, language=language, conversation=conversation)), timeline
+        )
         async for part in response.parts():
             if isinstance(part, str):
                 answer += part
@@ -280,7 +284,7 @@ async def test_an_apology_is_not_remembered(agent_of: MakeAgent) -> None:
     async with stopped_ollama() as nobody:
         agent = agent_of(nobody)
         await ask(agent, "Name a colour.")
-    assert agent.conversations.history("kitchen") == []
+    assert agent.conversations.turns("kitchen") == []
 
 
 async def test_a_draft_that_is_dropped_stops_the_model_and_is_not_remembered(
@@ -288,37 +292,37 @@ async def test_a_draft_that_is_dropped_stops_the_model_and_is_not_remembered(
 ) -> None:
     fake_ollama.will_answer("One", " two", asyncio.Event(), " three.")
     agent = agent_of(fake_ollama)
-    answer = agent.respond(Request("Count.", "en", "kitchen"), Timeline("t")).parts()
+    answer = agent.respond(Request("Count.", KITCHEN), Timeline("t")).parts()
     assert [await anext(answer), await anext(answer)] == ["One", " two"]
     await answer.aclose()
     await fake_ollama.until(abandoned=1)
-    assert agent.conversations.history("kitchen") == []
+    assert agent.conversations.turns("kitchen") == []
 
 
 def test_made_up_ids_do_not_fill_the_memory() -> None:
     conversations = Conversations(turns=3, idle_seconds=600)
     for number in range(1100):
-        conversations.add(str(number), Turn("q", "a"))
+        conversations.add(Session(conversation=str(number)), Turn("q", "a"))
     assert len(conversations) == 1000
-    assert conversations.history("0") == []
-    assert conversations.history("1099") == [Turn("q", "a")]
+    assert conversations.turns("0") == []
+    assert conversations.turns("1099") == [Turn("q", "a")]
 
 
 def test_a_conversation_in_use_is_kept() -> None:
     conversations = Conversations(turns=3, idle_seconds=600)
-    conversations.add("used", Turn("q", "a"))
+    conversations.add(Session(conversation="used"), Turn("q", "a"))
     for number in range(999):
-        conversations.add(str(number), Turn("q", "a"))
-    conversations.add("used", Turn("r", "b"))
-    conversations.add("one more", Turn("q", "a"))
-    assert conversations.history("used") == [Turn("q", "a"), Turn("r", "b")]
-    assert conversations.history("0") == []
+        conversations.add(Session(conversation=str(number)), Turn("q", "a"))
+    conversations.add(Session(conversation="used"), Turn("r", "b"))
+    conversations.add(Session(conversation="one more"), Turn("q", "a"))
+    assert conversations.turns("used") == [Turn("q", "a"), Turn("r", "b")]
+    assert conversations.turns("0") == []
 
 
 def test_words_of_an_ended_conversation_are_dropped() -> None:
     conversations = Conversations(turns=3, idle_seconds=0)
-    conversations.add("a", Turn("q", "a"))
-    assert conversations.history("b") == []
+    conversations.add(Session(conversation="a"), Turn("q", "a"))
+    assert conversations.turns("b") == []
     assert len(conversations) == 0
 
 
@@ -413,7 +417,7 @@ async def test_a_short_sentence_fills_the_time_of_a_model_that_is_late(
     fake_ollama.will_answer(begin, "Paris.")
     agent = agent_of(fake_ollama, quick_sentence_seconds=0.05)
     parts: list[AnswerPart] = []
-    response = agent.respond(Request("What is the capital of France?", "en", "kitchen"), Timeline("t"))
+    response = agent.respond(Request("What is the capital of France?", KITCHEN), Timeline("t"))
     async with asyncio.timeout(SOON):
         async for part in response.parts():
             parts.append(part)

@@ -13,7 +13,6 @@ from wyoming.event import Event
 from wyoming.handle import Handled
 
 from handlers.agent.agent import Agent
-from handlers.agent.caller import Caller
 from handlers.agent.handler import AgentHandler
 from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.llm.thinker import Thinker
@@ -24,6 +23,7 @@ from handlers.agent.stage import AgentSettings
 from handlers.agent.tools.local import LocalTool, LocalTools
 from handlers.agent.tools.stage import Arguments, ToolSpec
 from handlers.agent.tools.toolbox import Toolbox
+from handlers.session import Session
 from handlers.timeline import Timeline
 from handlers.wire.client import WyomingClient
 from handlers.wire.heartbeat import PING_SECONDS
@@ -41,7 +41,7 @@ SETTINGS: dict[str, object] = {
 }
 
 
-async def _open(arguments: Arguments, caller: Caller) -> str:
+async def _open(arguments: Arguments, session: Session) -> str:
     return "The door is open."
 
 
@@ -70,9 +70,7 @@ async def client(
     audit = Audit(tmp_path / "audit", 30)
     toolbox = Toolbox([LocalTools("house", [DOOR])], settings.tools, audit)
     agent = Agent(Skills(standard_skills()), thinker, toolbox, settings, audit)
-    handler = partial(
-        AgentHandler, agent=agent, settings=settings, on_timeline=timelines.append, ping_seconds=ping_seconds
-    )
+    handler = partial(AgentHandler, agent=agent, on_timeline=timelines.append, ping_seconds=ping_seconds)
     try:
         async with served(lambda connection: [handler(connection)]) as connected:
             yield connected

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.agent.caller import Caller
 from handlers.agent.profiles import Profile, ProfileSettings
 from handlers.agent.stage import AgentSettings
+from handlers.session import Session
 
 SETTINGS = AgentSettings.model_validate(
     {
@@ -35,7 +35,7 @@ SETTINGS = AgentSettings.model_validate(
 def test_each_property_comes_from_the_first_profile_that_fits_and_has_it(
     wake_word: str, satellite: str, user: str, expected: Profile
 ) -> None:
-    assert SETTINGS.profile(wake_word, Caller(user, satellite)) == expected
+    assert SETTINGS.profile(wake_word, Session(user, satellite)) == expected
 
 
 @pytest.mark.parametrize(

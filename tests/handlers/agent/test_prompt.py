@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from handlers.agent.caller import Caller
 from handlers.agent.conversations import Turn
 from handlers.agent.profiles import LENGTHS, Length, Profile
 from handlers.agent.prompt import build_messages
 from handlers.agent.safety.data import DATA_RULE
 from handlers.agent.stage import Message, Request
+from handlers.session import Session
 
 NOW = datetime(2026, 6, 3, 15, 5, tzinfo=UTC)
 PROFILE = Profile("You are a parrot.", "brief")
@@ -31,7 +31,7 @@ def built(
     notes: list[str] | None = None,
     tools: bool = False,
 ) -> list[Message]:
-    request = Request(text, language, "c", Caller("anna", "k", room))
+    request = Request(text, Session("anna", "k", room, language=language, conversation="c"))
     return build_messages(request, history, profile, now, notes=notes, tools=tools)
 
 

@@ -6,21 +6,22 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from handlers.agent.agent import Agent
-from handlers.agent.caller import Caller
 from handlers.agent.llm.thinker import Thinker
-from handlers.agent.memory.stage import HOUSEHOLD, Tenant, TenantKind
+from handlers.agent.memory.stage import HOUSEHOLD, Owner, OwnerKind
 from handlers.agent.safety.audit import Audit
 from handlers.agent.skills import Skills
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, Filler, Request, Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.agent.tools.toolbox import Toolbox
+from handlers.session import Session
 from handlers.timeline import Mark, Timeline
 from tests.support.house import (
     ANNA,
@@ -125,7 +126,7 @@ async def test_what_is_said_in_several_rounds_is_one_text(house: House) -> None:
     house.ollama.will_answer("And Oslo", ".", Call("weather", {"name": "Oslo"}))
     house.ollama.will_answer(" Rain", " in both.")
     assert await house.ask(QUESTION) == "Let me see. And Oslo. Rain in both."
-    (turn,) = house.agent.conversations.history("c1")
+    (turn,) = house.agent.conversations.turns("c1")
     assert turn.answer == "Let me see. And Oslo. Rain in both."
 
 
@@ -219,7 +220,7 @@ async def test_a_model_that_dies_after_a_tool_has_worked(
     assert words(parts) == said
     assert timeline.route == "ollama/llama3.2:latest"
     assert len(house.things.done) <= 1
-    assert [turn.answer for turn in house.agent.conversations.history("c1")] == [said]
+    assert [turn.answer for turn in house.agent.conversations.turns("c1")] == [said]
 
 
 async def test_a_call_of_a_model_that_then_dies_is_not_run(house: House) -> None:
@@ -310,7 +311,7 @@ async def test_a_draft_that_is_dropped_has_done_nothing(house: House) -> None:
         await settle()
     assert house.things.done == []
     assert await house.audit.read() == []
-    assert house.agent.conversations.history("c1") == []
+    assert house.agent.conversations.turns("c1") == []
 
 
 async def test_a_dropped_draft_stops_the_model(house: House) -> None:
@@ -373,7 +374,7 @@ async def test_a_draft_writes_no_memory_and_changes_not_what_was_spoken_of(house
     last = await house.memories.last(house.request(""))
     assert kept.id in [note.id for note in last[:1]]
     assert len(await house.memories.page(HOUSEHOLD)) == 2
-    assert await house.memories.page(Tenant(TenantKind.PERSON, "anna")) == []
+    assert await house.memories.page(Owner(OwnerKind.PERSON, "anna")) == []
     assert house.upkeep.waiting <= 1
 
 
@@ -521,7 +522,7 @@ async def test_a_yes_from_elsewhere_does_nothing_and_settles_nothing(house: Hous
 
 
 async def test_where_there_is_no_satellite_the_conversation_is_the_place(house: House) -> None:
-    anna = Caller("anna")
+    anna = Session("anna")
     house.ollama.will_answer(DELETE)
     await house.ask("Get rid of the old record of mine", anna, "page-1")
     await house.ask("Yes.", anna, "page-2")
@@ -558,7 +559,7 @@ async def test_a_yes_that_was_heard_in_time_but_committed_too_late_does_nothing(
 
 
 @pytest.mark.parametrize("who", [GUEST, ANNA], ids=["guest", "user"])
-async def test_who_may_not_do_it_cannot_confirm_it(house: House, who: Caller) -> None:
+async def test_who_may_not_do_it_cannot_confirm_it(house: House, who: Session) -> None:
     house.ollama.will_answer(Call("reboot", {}))
     assert (await house.ask("Start it anew, would you", BOSS)).endswith("Say yes to confirm.")
     assert await house.ask("Yes.", who) == "Sorry, that is not for everybody to decide."
@@ -716,7 +717,7 @@ async def test_what_a_confirmed_tool_read_is_not_learnt_either(house: House) -> 
     await house.ask(QUESTION)
     house.ollama.will_answer("It says sunny.")
     await house.ask("Yes.")
-    assert [turn.untrusted for turn in house.agent.conversations.history("c1")] == [False, True]
+    assert [turn.untrusted for turn in house.agent.conversations.turns("c1")] == [False, True]
 
 
 async def test_every_call_has_its_question(house: House) -> None:
@@ -730,8 +731,8 @@ async def test_every_call_has_its_question(house: House) -> None:
 # Whose conversation it is
 
 
-@pytest.mark.parametrize("other", [Caller("tom", "kitchen", "kitchen"), GUEST], ids=["tom", "guest"])
-async def test_nobody_hears_again_what_was_said_to_somebody_else(house: House, other: Caller) -> None:
+@pytest.mark.parametrize("other", [Session("tom", "kitchen", "kitchen"), GUEST], ids=["tom", "guest"])
+async def test_nobody_hears_again_what_was_said_to_somebody_else(house: House, other: Session) -> None:
     house.ollama.will_answer("The present for Tom is in the shed.")
     await house.ask("Where did I put the present for my brother?")
     assert await house.ask("Say that again.") == "The present for Tom is in the shed."
@@ -834,7 +835,7 @@ async def test_without_a_log_nothing_is_done_and_that_is_said(house: House) -> N
         house.ollama.will_answer(Status(500, "gone"))
     assert await house.ask("Yes.") == FAILED
     assert house.things.done == []
-    assert await house.memories.page(Tenant(TenantKind.PERSON, "anna")) == []
+    assert await house.memories.page(Owner(OwnerKind.PERSON, "anna")) == []
 
 
 async def test_a_skill_that_fails_says_so_and_the_log_knows(house: House, caplog: pytest.LogCaptureFixture) -> None:
@@ -884,7 +885,8 @@ async def test_what_is_said_in_a_private_place_is_not_in_the_log_of_actions(hous
     await house.ask("Lamp on.")
     assert house.things.done == ["weather Rome", "lamp on"]
     assert await house.logged() == ["skill/PrivateOn", "weather", "skill/SwitchLamp"]
-    assert [line["heard"] for line in await house.attempts()] == [""] * 3
+    assert [(line["heard"], line["arguments"]) for line in await house.attempts()] == [("", {})] * 3
+    assert {entry.result for entry in await house.audit.entries(10)} == {""}
 
 
 async def test_the_memory_rests_while_anybody_is_attended_to(house_of: OpenHouse) -> None:
@@ -906,7 +908,7 @@ async def test_the_memory_rests_while_anybody_is_attended_to(house_of: OpenHouse
 
 async def test_a_warm_up_reads_what_the_first_turn_begins_with(house: House) -> None:
     await house.agent.warm_up()
-    await house.turn(QUESTION, Caller())
+    await house.turn(QUESTION, Session())
     warm_up, turn = house.ollama.chats
     assert warm_up["messages"][0] == turn["messages"][0]
     assert warm_up["tools"] == turn["tools"]
@@ -922,8 +924,8 @@ async def test_a_profile_changes_what_the_model_is_told(house_of: OpenHouse) -> 
         {"satellites": ["hall"], "length": "detailed"},
     ]
     async with house_of(profiles=profiles) as house:
-        for caller, wake_word in ((ANNA, ""), (ANNA, "hey_jarvis"), (TOM, ""), (TOM, "hey_jarvis")):
-            request = Request(QUESTION, "en", "", caller, wake_word)
+        for session, wake_word in ((ANNA, ""), (ANNA, "hey_jarvis"), (TOM, ""), (TOM, "hey_jarvis")):
+            request = Request(QUESTION, replace(session, language="en"), wake_word)
             await all_of(house.agent.respond(request, Timeline("t")))
         systems = [chat["messages"][0]["content"] for chat in house.ollama.chats]
     assert [system.split(". ")[0] for system in systems] == [

@@ -19,6 +19,7 @@ from handlers.agent.skills.schedule import ScheduleSkill
 from handlers.agent.skills.stage import Occasion
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import Request
+from handlers.session import Session
 from tests.handlers.agent.skills import test_english
 from tests.support.skills import NOW
 
@@ -45,7 +46,7 @@ def router(skills: Skills) -> Router:
 
 
 def said(router: Router, text: str, *history: Turn, tag: str = "en", confirming: bool = False) -> Route:
-    return router.route(Request(text, tag, "kitchen"), history, confirming)
+    return router.route(Request(text, Session(language=tag, conversation="kitchen")), history, confirming)
 
 
 def skill_turn(skills: Skills, question: str, answer: str, tag: str = "en") -> Turn:
@@ -161,7 +162,10 @@ def test_only_the_last_answer_counts(router: Router) -> None:
 async def test_a_bare_answer_is_one_only_where_a_skill_has_asked(router: Router, skills: Skills) -> None:
     asking = skills.match("Set a timer", "en")
     assert asking is not None
-    asked = await skills.perform(asking, Occasion(Request("Set a timer", "en", "kitchen"), [], NOW, locale_of("en")))
+    asked = await skills.perform(
+        asking,
+        Occasion(Request("Set a timer", Session(language="en", conversation="kitchen")), [], NOW, locale_of("en")),
+    )
     assert asked.text.endswith("?")
     here = Turn("Set a timer", asked.text, match=asking)
     answer = said(router, "Ten minutes.", here)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 from wyoming.event import Event
 
-from handlers.agent.caller import Caller
 from handlers.agent.stage import Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
 from handlers.asr.recognizer import Recognizer
@@ -24,6 +24,7 @@ from handlers.audio import BYTES_PER_SECOND
 from handlers.errors import RequestError
 from handlers.pipeline.arbiter import Heard
 from handlers.pipeline.handler import PipelineHandler, read_turn_request, to_wyoming
+from handlers.pipeline.recordings import Recordings, RecordingSettings
 from handlers.pipeline.stage import (
     AnswerChunk,
     Answered,
@@ -41,6 +42,7 @@ from handlers.pipeline.stage import (
     TurnRequest,
 )
 from handlers.pipeline.turn import Pipeline, Stages
+from handlers.session import Session
 from handlers.timeline import Mark, Timeline
 from handlers.tts.piper import PiperSynthesizer
 from handlers.wake.engines import open_engines
@@ -53,6 +55,7 @@ from tests.support.serving import served
 from tests.support.speech import Speaker, silence
 
 CHUNK = 2048
+IN_KITCHEN = replace(ANNA, conversation="c1")
 """Bytes of audio that a satellite sends at a time."""
 
 
@@ -71,7 +74,7 @@ class Room:
     timelines: list[Timeline]
 
     def turn(self, start: Stage = Stage.HANDLE, end: Stage = Stage.TTS, **request: object) -> Turn:
-        described: dict[str, object] = {"conversation_id": "c1", "caller": ANNA, **request}
+        described: dict[str, object] = {"session": IN_KITCHEN, **request}
         return Turn(self.pipeline, TurnRequest(start, end, **described))  # type: ignore[arg-type]
 
     async def ask(self, text: str, **request: object) -> list[TurnEvent]:
@@ -83,7 +86,7 @@ class Room:
 
     def answers(self) -> list[str]:
         """What the conversation keeps of the assistant's words."""
-        return [turn.answer for turn in self.house.agent.conversations.history("c1")]
+        return [turn.answer for turn in self.house.agent.conversations.turns("c1")]
 
 
 @dataclass
@@ -311,7 +314,7 @@ async def test_of_an_interrupted_answer_the_filler_is_not_kept(
             await turn.until(AudioPiece)
             go_on.set()
             await task
-        room.house.agent.conversations.report("c1", played)
+        room.pipeline.played("c1", turn.feedback, played)
         assert room.answers() == kept
 
 
@@ -336,7 +339,7 @@ async def test_a_confirmed_tool_is_seen_and_what_follows_is_spoken(room: Room) -
     room.house.ollama.will_answer("It is gone.")
     asked = await room.ask("Get rid of the old record of mine")
     assert asked[index(asked, Answered)] == Answered("Delete the record web? Say yes to confirm.", "c1", asks=True)
-    events = await room.ask("Yes.", conversation_id="c2")
+    events = await room.ask("Yes.", session=replace(IN_KITCHEN, conversation="c2"))
     assert kinds(events) == [AnswerStarted, ToolUsed, ToolUsed, AnswerChunk, AnswerStopped, Answered]
     assert room.house.things.done == ["deleted web"]
     assert isinstance(events[-1], AudioStopped)
@@ -390,7 +393,7 @@ async def test_a_profile_gives_language_and_persona_by_the_wake_word_that_the_se
 async def test_a_profile_s_language_is_for_those_who_name_none(room_of: OpenRoom) -> None:
     async with room_of(profiles=[{"satellites": ["kitchen"], "language": "de"}]) as room:
         await room.ask("Warum ist der Himmel blau?")
-        await room.ask("Why is the sky blue?", language="en")
+        await room.ask("Why is the sky blue?", session=replace(IN_KITCHEN, language="en"))
         asked = [chat["messages"][0]["content"] for chat in room.house.ollama.chats]
     assert ["Answer in German." in system for system in asked] == [True, False]
 
@@ -399,6 +402,43 @@ async def test_a_profile_s_voice_that_is_not_there_is_an_error_that_names_it(roo
     async with room_of(profiles=[{"users": ["anna"], "voice": "alan"}]) as room:
         with pytest.raises(RequestError, match="alan"):
             await room.ask("What time is it?")
+
+
+# A wake word that is waited for here
+
+
+async def test_who_waits_for_a_wake_word_takes_the_floor_when_it_comes(room: Room, speaker: Speaker) -> None:
+    called = asyncio.Event()
+
+    async def microphone() -> AsyncGenerator[bytes, None]:
+        yield silence(0.5)
+        await called.wait()
+        async for chunk in live(speaker.say("Hey Jarvis!") + silence(0.3) + speaker.say("What time is it?"), then=2):
+            yield chunk
+
+    room.house.ollama.will_answer("Let me see.", Call("slow", {"name": "a"}))
+    waiting, answering = room.turn(Stage.WAKE, wake_words=("hey_jarvis",)), room.turn()
+    async with waiting.running(audio=microphone()) as woken, answering.running(QUESTION) as answer:
+        async with asyncio.timeout(SOON):
+            await room.house.things.running.wait()
+            assert not answer.done()
+            called.set()
+            await waiting.until(Detected)
+            await asyncio.wait([answer])
+            assert answering.feedback.replaced
+            assert room.house.things.cancelled.is_set()
+            await woken
+    assert isinstance(waiting.events[-1], AudioStopped)
+
+
+async def test_who_hears_no_wake_word_interrupts_nobody(room: Room) -> None:
+    """Nor ends what the conversation keeps of an answer that still sounds."""
+    room.house.ollama.will_answer("It rains in Rome. And in Oslo it is snowing all day long.")
+    await room.ask(QUESTION)
+    waiting = room.turn(Stage.WAKE, wake_words=("hey_jarvis",))
+    async with waiting.running(audio=live(silence(0.2))) as task, asyncio.timeout(SOON):
+        await task
+    assert room.house.agent.conversations.turns("c1")[-1].playback is not None
 
 
 # A lone name
@@ -415,8 +455,10 @@ async def test_a_lone_name_after_a_question_is_an_answer(room: Room, speaker: Sp
 
     unasked = await wait()
     room.house.ollama.will_answer("Whom shall I call?")
-    await room.ask("Call one of my friends for me")
-    room.house.agent.conversations.report("c1", math.inf)  # it has been heard
+    turn = room.turn()
+    async with turn.running("Call one of my friends for me") as task, asyncio.timeout(SOON):
+        await task
+    room.pipeline.played("c1", turn.feedback, math.inf)
     assert await wait() < unasked / 2
 
 
@@ -456,10 +498,10 @@ CLEAR = Heard(0.95, 20.0)
 async def test_only_the_satellite_that_heard_best_answers_and_loses_nothing(room: Room, speaker: Speaker) -> None:
     pcm = speaker.say("What is two plus two?")
     hall = room.turn(
-        Stage.ASR, caller=Caller(satellite="hall"), wake_word="okay_nabu", heard=Heard(0.9, 5.0), conversation_id="h"
+        Stage.ASR, session=Session(satellite="hall", conversation="h"), wake_word="okay_nabu", heard=Heard(0.9, 5.0)
     )
     kitchen = room.turn(
-        Stage.ASR, caller=Caller(satellite="kitchen"), wake_word="okay_nabu", heard=CLEAR, conversation_id="k"
+        Stage.ASR, session=Session(satellite="kitchen", conversation="k"), wake_word="okay_nabu", heard=CLEAR
     )
     async with (
         asyncio.timeout(SOON),
@@ -491,7 +533,7 @@ async def test_only_the_satellite_that_heard_best_answers_and_loses_nothing(room
 async def test_a_doubtful_wake_word_is_listened_to_again(
     room: Room, speaker: Speaker, word: str, said: str, score: float, answers: bool
 ) -> None:
-    turn = room.turn(Stage.ASR, Stage.HANDLE, wake_word=word, heard=Heard(score, 12.0, in_audio=True), caller=ANNA)
+    turn = room.turn(Stage.ASR, Stage.HANDLE, wake_word=word, heard=Heard(score, 12.0, in_audio=True))
     pcm = silence(0.8) + speaker.say(said)
     async with asyncio.timeout(SOON), turn.running(audio=live(pcm, 5)) as task:
         if answers:
@@ -517,3 +559,29 @@ async def test_how_well_it_was_heard_must_be_numbers(room: Room, wake: dict[str,
     event = Event("run-pipeline", {"start_stage": "asr", "end_stage": "tts", "wake": wake})
     with pytest.raises(RequestError, match="score from 0 to 1"):
         read_turn_request(event, room.pipeline)
+
+
+async def test_what_is_said_is_kept_where_that_is_on_and_the_place_not_private(
+    room: Room, speaker: Speaker, tmp_path: Path
+) -> None:
+    recordings = Recordings(tmp_path / "recordings", RecordingSettings(keep_days=1))
+    room.pipeline.stages = replace(room.pipeline.stages, recordings=recordings)
+    pcm = speaker.say("What time is it?")
+
+    async def say() -> None:
+        turn = room.turn(Stage.ASR, Stage.ASR, whole=True)
+        async with turn.running(audio=_file(pcm)) as task, asyncio.timeout(SOON):
+            await task
+
+    await say()
+    await room.ask("Go private.")
+    await say()
+    await recordings.close()
+    told, sound = sorted((tmp_path / "recordings").iterdir())
+    assert json.loads(told.read_text())["turn"] == "turn-1"
+    assert "time" in json.loads(told.read_text())["text"].lower()
+    assert sound.read_bytes()[44:] == pcm
+
+
+async def _file(pcm: bytes) -> AsyncIterator[bytes]:
+    yield pcm

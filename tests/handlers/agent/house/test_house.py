@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.house.house import House
 from handlers.agent.house.stage import HouseError, Performed
 from handlers.agent.stage import Request
 from handlers.agent.tools.local import LocalTool
 from handlers.agent.tools.stage import Arguments, ToolError, ToolFinished, ToolSpec
+from handlers.session import Role, Session
 from handlers.timeline import Timeline
 from tests.support.house import House as Home
 from tests.support.house import open_house, words
 from tests.support.lender import ADD, LIGHT_ON, TEMPERATURE, Lender
 from tests.support.ollama import Call, FakeOllama
 
-HALL = Caller(satellite="hall")
+HALL = Session(satellite="hall", language="en", conversation="c1")
 
 
 @pytest.fixture
@@ -38,8 +38,8 @@ def lender(home: Home) -> Lender:
     return lender
 
 
-async def ask(home: Home, text: str, caller: Caller = HALL) -> tuple[str, Timeline]:
-    parts, timeline = await home.turn(text, caller)
+async def ask(home: Home, text: str, session: Session = HALL) -> tuple[str, Timeline]:
+    parts, timeline = await home.turn(text, session)
     return words(parts), timeline
 
 
@@ -54,7 +54,7 @@ async def test_what_the_house_understands_is_done_without_a_language_model(home:
 
 async def test_it_is_done_with_the_room_that_the_owner_gave_the_satellite(home: Home, lender: Lender) -> None:
     await ask(home, LIGHT_ON)
-    assert lender.done[0].caller.room == "Hall"
+    assert lender.done[0].session.room == "Hall"
 
 
 async def test_a_skill_comes_first_and_the_house_is_not_asked(home: Home, lender: Lender) -> None:
@@ -112,7 +112,7 @@ async def test_a_house_that_takes_too_long_costs_only_the_deadline(home: Home, l
 
 
 async def test_a_guess_is_looked_up_once_and_ends_the_turn(home: Home, lender: Lender) -> None:
-    commands = home.agent.commands(Request("", "en", "c", HALL))
+    commands = home.agent.commands(Request("", HALL))
     assert not commands.knows(LIGHT_ON, "en")
     await commands.consider(LIGHT_ON, "en")
     assert commands.knows(LIGHT_ON, "en")
@@ -121,14 +121,14 @@ async def test_a_guess_is_looked_up_once_and_ends_the_turn(home: Home, lender: L
 
 
 async def test_a_sentence_that_may_go_on_does_not_end_the_turn(home: Home, lender: Lender) -> None:
-    commands = home.agent.commands(Request("", "en", "c", HALL))
+    commands = home.agent.commands(Request("", HALL))
     await commands.consider(ADD, "en")
     assert not commands.knows(ADD, "en")
 
 
 async def test_nothing_is_done_on_a_guess(home: Home, lender: Lender) -> None:
     committed = asyncio.Event()
-    response = home.agent.respond(Request(LIGHT_ON, "en", "c", HALL), Timeline("t"), committed)
+    response = home.agent.respond(Request(LIGHT_ON, HALL), Timeline("t"), committed)
     parts = response.parts()
     first = asyncio.create_task(anext(parts))
     for _ in range(100):
@@ -141,17 +141,17 @@ async def test_nothing_is_done_on_a_guess(home: Home, lender: Lender) -> None:
 
 
 async def test_a_changed_house_is_asked_again(home: Home, lender: Lender) -> None:
-    commands = home.agent.commands(Request("", "en", "c", HALL))
+    commands = home.agent.commands(Request("", HALL))
     await commands.consider(LIGHT_ON, "en")
     home.agent.house.enter(lender)
     assert not commands.knows(LIGHT_ON, "en")
 
 
 async def test_a_lent_tool_is_called_and_its_failure_is_told_to_the_model(home: Home, lender: Lender) -> None:
-    callers: list[Caller] = []
+    sessions: list[Session] = []
 
-    async def turn_on(arguments: Arguments, caller: Caller) -> str:
-        callers.append(caller)
+    async def turn_on(arguments: Arguments, session: Session) -> str:
+        sessions.append(session)
         if arguments.get("name") == "moon":
             raise ToolError("There is no moon")
         return '{"done": true}'
@@ -164,7 +164,7 @@ async def test_a_lent_tool_is_called_and_its_failure_is_told_to_the_model(home: 
     parts, _ = await home.turn("Light up the moon", HALL)
     assert words(parts) == "I found no moon."
     assert [part.result.failed for part in parts if isinstance(part, ToolFinished)] == [True]
-    assert callers[0].room == "Hall"
+    assert sessions[0].room == "Hall"
     system = home.ollama.chats[0]["messages"][0]["content"]
     assert "An overview of the areas: Kitchen." in system
     assert "There is no moon" in home.ollama.chats[1]["messages"][-1]["content"]
@@ -173,11 +173,11 @@ async def test_a_lent_tool_is_called_and_its_failure_is_told_to_the_model(home: 
 @pytest.mark.parametrize("stays", [True, False])
 async def test_what_waits_for_a_yes_is_done_with_what_is_lent_then(home: Home, lender: Lender, stays: bool) -> None:
     """And for whoever asked, though whoever says yes may do more."""
-    done: list[tuple[str, Caller]] = []
+    done: list[tuple[str, Session]] = []
 
     def opener(key: str) -> LocalTool:
-        async def open_door(arguments: Arguments, caller: Caller) -> str:
-            done.append((key, caller))
+        async def open_door(arguments: Arguments, session: Session) -> str:
+            done.append((key, session))
             return "Opened."
 
         return LocalTool(ToolSpec("open_door", "Opens the door"), open_door, destructive=True)

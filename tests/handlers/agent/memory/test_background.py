@@ -32,9 +32,9 @@ from handlers.agent.memory.stage import (
     MemoryStoreError,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Space,
-    Tenant,
-    TenantKind,
     Vector,
     Vectors,
 )
@@ -43,9 +43,9 @@ from handlers.agent.tools.stage import ToolSpec
 from tests.support.ollama import SOON, Cut, FakeOllama, Model, Status, stopped_ollama
 from tests.support.upkeep import NAMES, NOON, able_model, asked, distilled, embedding_model, judgement, remember
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
-TOM = Tenant(TenantKind.PERSON, "tom")
-GUEST = Tenant(TenantKind.GUEST, "1")
+ANNA = Owner(OwnerKind.PERSON, "anna")
+TOM = Owner(OwnerKind.PERSON, "tom")
+GUEST = Owner(OwnerKind.GUEST, "1")
 AT_ONCE = Pace(quiet_seconds=0, answer_seconds=SOON, retry_seconds=0.01, longest_retry=0.05)
 TURN = FinishedTurn("My sister Lena lives in Graz.", "I see.", NOON, "anna", turn_id="t1", conversation_id="c1")
 LENA = {"fact": "Anna's sister Lena lives in Graz.", "keywords": ["lena", "graz"], "context": "Where Lena lives."}
@@ -86,23 +86,23 @@ class House:
         finally:
             await upkeep.close()
 
-    def remember(self, upkeep: Upkeep, content: str, *, tenant: Tenant = HOUSEHOLD, at: float = NOON) -> Note:
+    def remember(self, upkeep: Upkeep, content: str, *, owner: Owner = HOUSEHOLD, at: float = NOON) -> Note:
         """As when somebody asks for it, Anna or an unknown voice."""
-        speaker = tenant.name
+        speaker = owner.name
         meaning = describe(content, NAMES.get(speaker, speaker))
-        note = remember(self.journal, content, tenant=tenant, speaker=speaker, meaning=meaning, at=at)
-        upkeep.note_added(tenant, note)
+        note = remember(self.journal, content, owner=owner, speaker=speaker, meaning=meaning, at=at)
+        upkeep.note_added(owner, note)
         return note
 
     def read(self, note: Note) -> Note:
-        (found,) = self.journal.get(note.tenant, [note.id])
+        (found,) = self.journal.get(note.owner, [note.id])
         return found
 
-    async def nearest(self, text: str, tenant: Tenant = HOUSEHOLD) -> list[str]:
+    async def nearest(self, text: str, owner: Owner = HOUSEHOLD) -> list[str]:
         """The contents of the notes that the index finds, best first."""
         vector = await self.embedder.embed_query(text)
-        near = await self.index.search(tenant, self.embedder.space, vector, 5)
-        return [note.content for note in self.journal.get(tenant, [key for key, _ in near])]
+        near = await self.index.search(owner, self.embedder.space, vector, 5)
+        return [note.content for note in self.journal.get(owner, [key for key, _ in near])]
 
 
 @pytest.fixture(scope="session")
@@ -148,10 +148,10 @@ async def test_without_a_model_notes_are_embedded_and_linked_by_similarity(house
 
 async def test_without_a_model_contradictions_are_closed(house: House) -> None:
     async with house.upkeep(model=False) as upkeep:
-        likes = house.remember(upkeep, "I like coffee", tenant=ANNA, at=NOON - 60)
-        nuts = house.remember(upkeep, "I am allergic to nuts", tenant=ANNA, at=NOON - 60)
-        hates = house.remember(upkeep, "I hate coffee", tenant=ANNA)
-        fish = house.remember(upkeep, "I am allergic to fish", tenant=ANNA)
+        likes = house.remember(upkeep, "I like coffee", owner=ANNA, at=NOON - 60)
+        nuts = house.remember(upkeep, "I am allergic to nuts", owner=ANNA, at=NOON - 60)
+        hates = house.remember(upkeep, "I hate coffee", owner=ANNA)
+        fish = house.remember(upkeep, "I am allergic to fish", owner=ANNA)
         await idle(upkeep)
     assert house.read(likes).valid_to == NOON
     assert [house.read(note).valid_to for note in (nuts, hates, fish)] == [None] * 3
@@ -162,7 +162,7 @@ async def test_turns_are_not_kept_without_a_model_that_is_able(house: House) -> 
         upkeep.turn_finished(HOUSEHOLD, TURN)
         assert upkeep.waiting == 0
         await idle(upkeep)
-    assert house.journal.tenants() == []
+    assert house.journal.owners() == []
 
 
 # Distilling
@@ -172,7 +172,7 @@ async def test_a_turn_becomes_a_note_with_vector_and_links(house: House) -> None
     house.ollama.will_answer(distilled(LENA))
     house.ollama.will_answer(judgement(connect=[{"note": 1, "how": "related"}], context="Family."))
     async with house.upkeep(model=False) as upkeep:
-        old = house.remember(upkeep, "Anna's sister Lena plays the cello.", tenant=ANNA)
+        old = house.remember(upkeep, "Anna's sister Lena plays the cello.", owner=ANNA)
         await idle(upkeep)
     remembered = house.read(old)
     house.journal.revise(ANNA, old.id, remembered.meaning, replace(old.source, origin=Origin.EVOLVED))
@@ -203,7 +203,7 @@ async def test_turns_of_a_conversation_are_one_call(house: House) -> None:
     assert second.previous_id == first.id
 
 
-async def test_turns_of_different_tenants_never_meet(house: House) -> None:
+async def test_turns_of_different_owners_never_meet(house: House) -> None:
     for _ in range(2):
         house.ollama.will_answer(distilled())
     async with house.upkeep() as upkeep:
@@ -217,7 +217,7 @@ async def test_turns_of_different_tenants_never_meet(house: House) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tenant", "turn", "settings"),
+    ("owner", "turn", "settings"),
     [
         (GUEST, TURN, MemorySettings()),
         (ANNA, replace(TURN, private=True), MemorySettings()),
@@ -228,10 +228,10 @@ async def test_turns_of_different_tenants_never_meet(house: House) -> None:
     ids=["guest", "private", "switched off", "command", "secret"],
 )
 async def test_turns_that_are_not_looked_at(
-    house: House, tenant: Tenant, turn: FinishedTurn, settings: MemorySettings
+    house: House, owner: Owner, turn: FinishedTurn, settings: MemorySettings
 ) -> None:
     async with house.upkeep(settings=settings) as upkeep:
-        upkeep.turn_finished(tenant, turn)
+        upkeep.turn_finished(owner, turn)
         assert upkeep.waiting == 0
         await idle(upkeep)
     assert house.ollama.chats == []
@@ -240,7 +240,7 @@ async def test_turns_that_are_not_looked_at(
 async def test_a_fact_that_is_known_is_not_stored_again(house: House) -> None:
     house.ollama.will_answer(distilled({"fact": "Anna's birthday is 3 May."}))
     async with house.upkeep(model=False) as upkeep:
-        known = house.remember(upkeep, "Anna's birthday is on 3 May", tenant=ANNA)
+        known = house.remember(upkeep, "Anna's birthday is on 3 May", owner=ANNA)
         await idle(upkeep)
     house.journal.revise(ANNA, known.id, known.meaning, replace(known.source, origin=Origin.EVOLVED))
     async with house.upkeep() as upkeep:
@@ -315,15 +315,15 @@ async def test_the_neighbours_are_the_nearest_notes_not_the_first_ones(house: Ho
 async def test_notes_about_the_same_fact_are_shown_however_they_are_worded(house: House) -> None:
     same = Meaning(subject="anna", attribute="birthday")
     async with house.upkeep(model=False) as upkeep:
-        old = remember(house.journal, "Cake and candles are due on the third of May.", tenant=ANNA, meaning=same)
+        old = remember(house.journal, "Cake and candles are due on the third of May.", owner=ANNA, meaning=same)
         for number in range(8):
-            house.remember(upkeep, f"My birthday guest number {number} is coming by train", tenant=ANNA)
+            house.remember(upkeep, f"My birthday guest number {number} is coming by train", owner=ANNA)
         await idle(upkeep)
     for note in house.journal.page(ANNA):
         house.journal.revise(ANNA, note.id, note.meaning, replace(note.source, origin=Origin.EVOLVED))
     house.ollama.will_answer(judgement())
     async with house.upkeep() as upkeep:
-        house.remember(upkeep, "My birthday is on 3 May", tenant=ANNA)
+        house.remember(upkeep, "My birthday is on 3 May", owner=ANNA)
         await idle(upkeep)
     assert old.content in asked(house.ollama.chats[0])
 
@@ -398,7 +398,7 @@ async def test_a_pause_stops_the_model_and_the_work_is_done_later_once(house: Ho
         upkeep.pause()
         await house.ollama.until(abandoned=1)
         assert upkeep.waiting == 1
-        assert house.journal.tenants() == []
+        assert house.journal.owners() == []
         house.ollama.will_answer(distilled(LENA))
         house.ollama.will_answer(judgement())
         upkeep.resume()
@@ -640,7 +640,7 @@ async def test_when_a_new_space_is_full_the_old_one_leaves_the_index(house: Hous
     house.index = SearchIndex(house.journal, lambda: kept)
     async with house.upkeep(model=False) as upkeep:
         house.remember(upkeep, "The tent is in the attic.")
-        house.remember(upkeep, "I like coffee.", tenant=ANNA)
+        house.remember(upkeep, "I like coffee.", owner=ANNA)
         await idle(upkeep)
     assert (kept.count(HOUSEHOLD, old), kept.count(ANNA, old)) == (1, 1)
     async with house.upkeep(model=False, embedder=new) as upkeep:

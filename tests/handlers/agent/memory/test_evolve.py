@@ -23,14 +23,14 @@ from handlers.agent.memory.stage import (
     MemoryStoreError,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Source,
-    Tenant,
-    TenantKind,
 )
 from tests.support.ollama import SOON, FakeOllama
 from tests.support.upkeep import NAMES, NOON, able_model, asked, judgement, remember
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
+ANNA = Owner(OwnerKind.PERSON, "anna")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def judged(model: OllamaModel, note: Note, *older: Note) -> Changes:
 
 
 def read(journal: Journal, note: Note) -> Note:
-    (found,) = journal.get(note.tenant, [note.id])
+    (found,) = journal.get(note.owner, [note.id])
     return found
 
 
@@ -102,10 +102,10 @@ async def test_numbers_that_were_not_shown_do_nothing(
     assert [read(journal, note) for note in old] == old
 
 
-async def test_notes_of_another_tenant_are_never_shown(
+async def test_notes_of_another_owner_are_never_shown(
     fake_ollama: FakeOllama, model: OllamaModel, journal: Journal
 ) -> None:
-    private = remember(journal, "Anna plans a surprise party.", tenant=ANNA)
+    private = remember(journal, "Anna plans a surprise party.", owner=ANNA)
     new = remember(journal, "We go camping in July.")
     fake_ollama.will_answer(judgement(connect=[{"note": 1, "how": "related"}], replaces=[1]))
     changes = await judged(model, new, private)
@@ -349,9 +349,9 @@ def test_a_fact_that_a_model_named_is_closed_by_a_plain_one(journal: Journal) ->
     assert read(journal, same).valid_to is None
 
 
-def test_another_tenant_is_not_touched(journal: Journal) -> None:
+def test_another_owner_is_not_touched(journal: Journal) -> None:
     fact = Meaning(subject="garage", attribute="code")
-    other = remember(journal, "the garage code is 1111", tenant=ANNA, meaning=fact, at=NOON - 60)
+    other = remember(journal, "the garage code is 1111", owner=ANNA, meaning=fact, at=NOON - 60)
     new = remember(journal, "the garage code is 2222", meaning=fact)
     assert close_contradicted(journal, new, NAMES) == []
     assert read(journal, other).valid_to is None
@@ -362,17 +362,17 @@ class Racing(Journal):
 
     doomed = ""
 
-    def link(self, tenant: Tenant, links: Sequence[Link], source: Source) -> None:
-        self._lose(tenant)
-        super().link(tenant, links, source)
+    def link(self, owner: Owner, links: Sequence[Link], source: Source) -> None:
+        self._lose(owner)
+        super().link(owner, links, source)
 
-    def replace(self, tenant: Tenant, note_id: str, by: str, at: float, source: Source) -> None:
-        self._lose(tenant)
-        super().replace(tenant, note_id, by, at, source)
+    def replace(self, owner: Owner, note_id: str, by: str, at: float, source: Source) -> None:
+        self._lose(owner)
+        super().replace(owner, note_id, by, at, source)
 
-    def _lose(self, tenant: Tenant) -> None:
+    def _lose(self, owner: Owner) -> None:
         if self.doomed:
-            self.forget(tenant, [self.doomed])
+            self.forget(owner, [self.doomed])
             self.doomed = ""
 
 
@@ -398,8 +398,8 @@ def test_a_new_note_forgotten_while_links_are_written_leaves_nothing(racing: Rac
 
 
 def test_a_note_forgotten_while_it_is_closed_is_no_failure(racing: Racing) -> None:
-    before = remember(racing, "I like coffee", tenant=ANNA, speaker="anna", meaning=describe("I like coffee", "Anna"))
-    after = remember(racing, "I hate coffee", tenant=ANNA, speaker="anna", meaning=describe("I hate coffee", "Anna"))
+    before = remember(racing, "I like coffee", owner=ANNA, speaker="anna", meaning=describe("I like coffee", "Anna"))
+    after = remember(racing, "I hate coffee", owner=ANNA, speaker="anna", meaning=describe("I hate coffee", "Anna"))
     racing.doomed = before.id
     assert close_contradicted(racing, after, NAMES) == []
     assert racing.page(ANNA) == [after]

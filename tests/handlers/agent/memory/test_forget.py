@@ -19,14 +19,14 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Source,
     Space,
-    Tenant,
-    TenantKind,
 )
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
-GUEST = Tenant(TenantKind.GUEST, "quentin-zzyzx")
+ANNA = Owner(OwnerKind.PERSON, "anna")
+GUEST = Owner(OwnerKind.GUEST, "quentin-zzyzx")
 SPACE = Space("model", "0123456789abcdef", 384)
 SAID = Source(Origin.SAID, "anna")
 
@@ -54,7 +54,7 @@ def vector_of(number: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     return vector / np.linalg.norm(vector)
 
 
-def fill(journal: Journal, tenant: Tenant, count: int, word: str) -> list[Note]:
+def fill(journal: Journal, owner: Owner, count: int, word: str) -> list[Note]:
     """Notes with words, vectors, versions and links, each in the window of the next."""
     notes: list[Note] = []
     for n in range(count):
@@ -63,11 +63,11 @@ def fill(journal: Journal, tenant: Tenant, count: int, word: str) -> list[Note]:
         )
         source = Source(Origin.SAID, f"{word}speaker{n}x", f"{word}satellite{n}x", f"{word}room{n}x", f"{word}turn{n}x")
         previous = notes[-1].id if notes else ""
-        note = journal.add(tenant, NewNote(f"{word}content{n}x is told", source, meaning, previous_id=previous))
-        journal.put_vectors(tenant, SPACE, [note.id], vector_of(n))
-        journal.revise(tenant, note.id, Meaning((f"{word}revised{n}x",)), source)
+        note = journal.add(owner, NewNote(f"{word}content{n}x is told", source, meaning, previous_id=previous))
+        journal.put_vectors(owner, SPACE, [note.id], vector_of(n))
+        journal.revise(owner, note.id, Meaning((f"{word}revised{n}x",)), source)
         if notes:
-            journal.link(tenant, [Link(note.id, notes[-1].id, LinkKind.RELATED)], source)
+            journal.link(owner, [Link(note.id, notes[-1].id, LinkKind.RELATED)], source)
         notes.append(note)
     return notes
 
@@ -132,19 +132,19 @@ def test_nobody_answers_with_a_forgotten_note(journal: Journal) -> None:
     assert gone not in journal.vectors(ANNA, SPACE)[0]
 
 
-def test_a_forgotten_tenant_leaves_not_even_its_name(journal: Journal, tmp_path: Path) -> None:
+def test_a_forgotten_owner_leaves_not_even_its_name(journal: Journal, tmp_path: Path) -> None:
     folder = tmp_path / "memory"
     others = fill(journal, ANNA, 10, "zq")
     fill(journal, GUEST, 10, "qz")
     assert traces(folder, [b"quentin-zzyzx"])
-    assert journal.forget_tenant(GUEST) == 10
+    assert journal.forget_owner(GUEST) == 10
     journal.purge()
     secret = [b"quentin-zzyzx", *(word for n in range(10) for word in words_of("qz", n)[:10])]
     assert traces(folder, secret) == []
-    assert journal.tenants() == [ANNA]
+    assert journal.owners() == [ANNA]
     assert [note.id for note in journal.page(ANNA)] == [note.id for note in others]
     assert journal.page(GUEST) == journal.lexical(GUEST, "told", 9) == []
-    assert journal.forget_tenant(GUEST) == 0
+    assert journal.forget_owner(GUEST) == 0
     again = journal.add(GUEST, NewNote("back again", SAID))  # begins from nothing
     assert journal.page(GUEST) == [again]
     assert journal.lexical(GUEST, "told OR back", 9)[0][0] == again.id

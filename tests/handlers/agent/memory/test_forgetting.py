@@ -13,12 +13,12 @@ from handlers.agent.memory.index import SearchIndex
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.numpy_index import NumpyIndex
 from handlers.agent.memory.owed import OWED, Owed
-from handlers.agent.memory.stage import HOUSEHOLD, MemoryStoreError, Origin, Source, Space, Tenant, TenantKind
+from handlers.agent.memory.stage import HOUSEHOLD, MemoryStoreError, Origin, Owner, OwnerKind, Source, Space
 from tests.support.memories import opened
 from tests.support.ollama import SOON
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
-TOM = Tenant(TenantKind.PERSON, "tom")
+ANNA = Owner(OwnerKind.PERSON, "anna")
+TOM = Owner(OwnerKind.PERSON, "tom")
 API = Source(Origin.API)
 
 
@@ -28,13 +28,13 @@ class Server(NumpyIndex):
     def __init__(self) -> None:
         super().__init__()
         self.away = False
-        self.dropped: list[Tenant] = []
+        self.dropped: list[Owner] = []
 
-    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
+    def drop(self, owner: Owner, space: Space | None = None) -> None:
         if self.away:
             raise MemoryStoreError("The server does not answer")
-        super().drop(tenant, space)
-        self.dropped.append(tenant)
+        super().drop(owner, space)
+        self.dropped.append(owner)
 
     def close(self) -> None:
         """It goes on."""
@@ -67,7 +67,7 @@ async def test_it_is_known_before_anything_is_forgotten(tmp_path: Path) -> None:
     await index.owe([ANNA, HOUSEHOLD])
     await index.close()
     journal.close()
-    assert Owed(tmp_path / OWED).tenants == (ANNA, HOUSEHOLD)
+    assert Owed(tmp_path / OWED).owners == (ANNA, HOUSEHOLD)
 
 
 def test_what_is_owed_is_kept_in_a_file(tmp_path: Path) -> None:
@@ -76,21 +76,21 @@ def test_what_is_owed_is_kept_in_a_file(tmp_path: Path) -> None:
     owed.add([ANNA, TOM])
     owed.add([ANNA])
     owed.discard(TOM)
-    assert Owed(path).tenants == (ANNA,)
+    assert Owed(path).owners == (ANNA,)
     owed.discard(ANNA)
     assert not list(tmp_path.iterdir())
-    assert Owed(path).tenants == ()
+    assert Owed(path).owners == ()
 
 
 def test_a_damaged_file_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
     (tmp_path / OWED).write_text("person:anna\nnobody\n\nhousehold\n")
-    assert Owed(tmp_path / OWED).tenants == (ANNA, HOUSEHOLD)
+    assert Owed(tmp_path / OWED).owners == (ANNA, HOUSEHOLD)
     (tmp_path / OWED).write_bytes(b"\xff\xfe")
-    assert Owed(tmp_path / OWED).tenants == ()
+    assert Owed(tmp_path / OWED).owners == ()
 
 
 def test_a_file_that_cannot_be_written_is_no_failure(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     owed = Owed(tmp_path / "missing" / OWED)
     owed.add([ANNA])
-    assert owed.tenants == (ANNA,)
+    assert owed.owners == (ANNA,)
     assert "make room" in caplog.text

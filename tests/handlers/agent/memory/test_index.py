@@ -22,16 +22,16 @@ from handlers.agent.memory.stage import (
     MemoryStoreError,
     NewNote,
     Origin,
+    Owner,
+    OwnerKind,
     Source,
     Space,
-    Tenant,
-    TenantKind,
     Vectors,
 )
 from handlers.errors import MissingExtraError
 
 SPACE = Space("test", "d", 16)
-ANNA = Tenant(TenantKind.PERSON, "anna")
+ANNA = Owner(OwnerKind.PERSON, "anna")
 CHROMA = IndexSettings(kind="chroma")
 
 
@@ -41,8 +41,8 @@ def vectors(count: int, seed: int = 1) -> Vectors:
     return unit
 
 
-def remember(journal: Journal, count: int, tenant: Tenant = HOUSEHOLD) -> list[str]:
-    return [journal.add(tenant, NewNote(f"thing number {n}", Source(Origin.SAID))).id for n in range(count)]
+def remember(journal: Journal, count: int, owner: Owner = HOUSEHOLD) -> list[str]:
+    return [journal.add(owner, NewNote(f"thing number {n}", Source(Origin.SAID))).id for n in range(count)]
 
 
 @pytest.fixture
@@ -290,7 +290,7 @@ async def test_who_only_asks_leaves_nothing(open_one: Open, journal: Journal, tm
     """A client can make up as many people as it likes."""
     index = open_one(IndexSettings.model_validate({"kind": kind}))
     for number in range(20):
-        nobody = Tenant(TenantKind.PERSON, f"made-up-{number}")
+        nobody = Owner(OwnerKind.PERSON, f"made-up-{number}")
         assert await index.search(nobody, SPACE, vectors(1)[0], 3) == []
         await index.check(nobody, SPACE)
         await index.remove(nobody, SPACE, ["x"])

@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from handlers.agent.memory.chroma_index import ChromaIndex
 from handlers.agent.memory.numpy_index import NumpyIndex
 from handlers.agent.memory.qdrant_index import QdrantIndex
-from handlers.agent.memory.stage import HOUSEHOLD, MemoryStoreError, Space, Tenant, TenantKind, VectorIndex, Vectors
+from handlers.agent.memory.stage import HOUSEHOLD, MemoryStoreError, Owner, OwnerKind, Space, VectorIndex, Vectors
 
 SPACE = Space("test", "d", 16)
 OTHER_SPACE = Space("other", "d", 8)
-ANNA = Tenant(TenantKind.PERSON, "anna")
+ANNA = Owner(OwnerKind.PERSON, "anna")
 
 _SOON = 30.0
 
@@ -83,8 +83,8 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[VectorInde
     }
     opened = make[request.param]()
     yield opened
-    for tenant in (HOUSEHOLD, ANNA):
-        opened.drop(tenant)
+    for owner in (HOUSEHOLD, ANNA):
+        opened.drop(owner)
     opened.close()
 
 
@@ -117,7 +117,7 @@ def test_what_is_removed_is_not_found_and_the_rest_is(index: VectorIndex) -> Non
         assert (found[0][0] == ids(20)[row]) == (row % 2 == 1)
 
 
-def test_tenants_and_spaces_do_not_see_each_other(index: VectorIndex) -> None:
+def test_owners_and_spaces_do_not_see_each_other(index: VectorIndex) -> None:
     index.put(HOUSEHOLD, SPACE, ["a"], vectors(1))
     index.put(ANNA, SPACE, ["b"], vectors(1))
     index.put(HOUSEHOLD, OTHER_SPACE, ["c"], vectors(1, 8))
@@ -132,36 +132,36 @@ def test_tenants_and_spaces_do_not_see_each_other(index: VectorIndex) -> None:
     assert index.count(ANNA, SPACE) == 1
 
 
-def test_an_unknown_tenant_has_nothing(index: VectorIndex) -> None:
+def test_an_unknown_owner_has_nothing(index: VectorIndex) -> None:
     assert index.search(ANNA, SPACE, vectors(1)[0], 3) == []
     assert index.count(ANNA, SPACE) == 0
     index.remove(ANNA, SPACE, ["x"])
     index.drop(ANNA)
 
 
-_TENANT = st.sampled_from([HOUSEHOLD, ANNA, Tenant(TenantKind.PERSON, "anna2"), Tenant(TenantKind.GUEST, "anna")])
+_TENANT = st.sampled_from([HOUSEHOLD, ANNA, Owner(OwnerKind.PERSON, "anna2"), Owner(OwnerKind.GUEST, "anna")])
 _OP = st.tuples(st.sampled_from(["put", "remove", "drop"]), _TENANT, st.integers(0, 9))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(_OP, max_size=25))
-def test_the_exact_index_is_a_dictionary_of_vectors_by_tenant(ops: list[tuple[str, Tenant, int]]) -> None:
-    index, model = NumpyIndex(), dict[Tenant, dict[str, int]]()
-    for step, (op, tenant, number) in enumerate(ops):
-        held = model.setdefault(tenant, {})
+def test_the_exact_index_is_a_dictionary_of_vectors_by_owner(ops: list[tuple[str, Owner, int]]) -> None:
+    index, model = NumpyIndex(), dict[Owner, dict[str, int]]()
+    for step, (op, owner, number) in enumerate(ops):
+        held = model.setdefault(owner, {})
         if op == "put":
-            index.put(tenant, SPACE, [str(number)], vectors(1, seed=step))
+            index.put(owner, SPACE, [str(number)], vectors(1, seed=step))
             held[str(number)] = step
         elif op == "remove":
-            index.remove(tenant, SPACE, [str(number)])
+            index.remove(owner, SPACE, [str(number)])
             held.pop(str(number), None)
         else:
-            index.drop(tenant)
+            index.drop(owner)
             held.clear()
-    for tenant, held in model.items():
-        assert index.count(tenant, SPACE) == len(held)
+    for owner, held in model.items():
+        assert index.count(owner, SPACE) == len(held)
         for note_id, step in held.items():
-            found = index.search(tenant, SPACE, vectors(1, seed=step)[0], 10)
+            found = index.search(owner, SPACE, vectors(1, seed=step)[0], 10)
             assert found[0][0] == note_id
             assert {key for key, _ in found} == held.keys()
 

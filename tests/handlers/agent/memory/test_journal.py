@@ -26,14 +26,14 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Source,
     Space,
-    Tenant,
-    TenantKind,
     Vectors,
 )
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
+ANNA = Owner(OwnerKind.PERSON, "anna")
 SAID = Source(Origin.SAID, "anna", "kitchen-satellite", "kitchen", "turn-1")
 EVOLVED = Source(Origin.EVOLVED)
 NOTHING = Meaning()
@@ -183,7 +183,7 @@ class TestCorrections:
         with pytest.raises(MemoryStoreError, match="cannot be empty"):
             journal.correct(ANNA, old.id, NewNote(" ", SAID))
         assert journal.page(ANNA) == [old]
-        assert journal.tenants() == [ANNA]
+        assert journal.owners() == [ANNA]
 
 
 class TestVersions:
@@ -454,9 +454,9 @@ class TestFile:
         note = add(journal, "fact")
         for call in (
             lambda: journal.get(ANNA, ["\ud800"]),
-            lambda: journal.count(Tenant(TenantKind.PERSON, "\ud800")),
+            lambda: journal.count(Owner(OwnerKind.PERSON, "\ud800")),
             lambda: journal.page(ANNA, limit=1 << 70),
-            lambda: journal.add(Tenant(TenantKind.PERSON, "\ud800"), NewNote("fact", SAID)),
+            lambda: journal.add(Owner(OwnerKind.PERSON, "\ud800"), NewNote("fact", SAID)),
         ):
             with pytest.raises(MemoryStoreError, match="ask for something else"):
                 call()

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from handlers.agent.agent import Agent
-from handlers.agent.caller import Caller, Role
 from handlers.agent.llm.ollama import OllamaModel
 from handlers.agent.llm.settings import OllamaSettings
 from handlers.agent.llm.thinker import Thinker
@@ -32,10 +31,10 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Source,
     Space,
-    Tenant,
-    TenantKind,
     Vectors,
 )
 from handlers.agent.memory.tense import asks_about_past
@@ -46,13 +45,14 @@ from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import AgentSettings, Request
 from handlers.agent.tools.toolbox import Toolbox
 from handlers.errors import RequestError
+from handlers.session import Role, Session
 from handlers.timeline import Timeline
 from tests.support.memories import opened
 from tests.support.ollama import SOON, FakeOllama
 from tests.support.upkeep import able_model
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
-TOM = Tenant(TenantKind.PERSON, "tom")
+ANNA = Owner(OwnerKind.PERSON, "anna")
+TOM = Owner(OwnerKind.PERSON, "tom")
 API = Source(Origin.API)
 
 
@@ -69,10 +69,10 @@ class Home:
         self, text: str, user: str = "anna", satellite: str = "kitchen", role: Role = Role.USER, language: str = "en"
     ) -> str:
         """One turn, as a pipeline does it; each satellite has its conversation."""
-        caller = Caller(user, satellite, role=role)
+        session = Session(user, satellite, role=role, language=language, conversation=satellite)
         async with asyncio.timeout(SOON):
             with self.agent.attending():
-                response = self.agent.respond(Request(text, language, satellite, caller), Timeline("t"))
+                response = self.agent.respond(Request(text, session), Timeline("t"))
                 answer = "".join([part async for part in response.parts() if isinstance(part, str)])
                 response.remember(answer)
         return answer
@@ -82,11 +82,11 @@ class Home:
         async with asyncio.timeout(SOON):
             await self.upkeep.idle()
 
-    async def contents(self, tenant: Tenant = ANNA) -> list[str]:
-        return [note.content for note in await self.memories.page(tenant)]
+    async def contents(self, owner: Owner = ANNA) -> list[str]:
+        return [note.content for note in await self.memories.page(owner)]
 
     async def recalled(self, text: str, user: str = "anna", role: Role = Role.USER) -> str:
-        request = Request(text, "en", "recalling", Caller(user, role=role))
+        request = Request(text, Session(user, role=role, language="en", conversation="recalling"))
         return "\n".join(map(self.memories.sentence, await self.memories.recall(request, [])))
 
 
@@ -223,7 +223,7 @@ async def test_a_guest_sees_and_leaves_nothing(home: Home) -> None:
     await home.say("Remember for everyone that the attic is cold.")
     said = await home.say("Remember that my bike is red.", user="gus", role=Role.GUEST)
     assert said == "I don't keep anything that guests say."
-    assert await home.memories.call(home.memories.journal.tenants) == [HOUSEHOLD]
+    assert await home.memories.call(home.memories.journal.owners) == [HOUSEHOLD]
     assert await home.recalled("Is the attic cold?", user="gus", role=Role.GUEST) == ""
     nothing = "I don't remember anything about that."
     assert await home.say("What do you remember about the attic?", user="gus", role=Role.GUEST) == nothing
@@ -373,14 +373,18 @@ async def test_forgetting_also_drops_what_waits_to_be_learnt(
         opened(tmp_path / "memory", model=model, pace=Pace(quiet_seconds=3600)) as (memories, upkeep),
     ):
         for user in ("anna", "", "tom"):
-            request = Request("Julia is allergic to nuts, what can I cook?", "en", "c", Caller(user, "kitchen"))
+            request = Request(
+                "Julia is allergic to nuts, what can I cook?", Session(user, "kitchen", language="en", conversation="c")
+            )
             memories.turn_finished(request, "Soup.", "t1")
         assert upkeep.waiting == 3
         skills = Skills([*standard_skills(), MemorySkill(memories)])
         thinker = Thinker([model], AgentSettings().think)
         audit = Audit(tmp_path / "audit", 30)
         agent = Agent(skills, thinker, Toolbox([], AgentSettings().tools, audit), AgentSettings(), audit, memories)
-        response = agent.respond(Request(said, "en", "c", Caller("anna", "kitchen")), Timeline("t"))
+        response = agent.respond(
+            Request(said, Session("anna", "kitchen", language="en", conversation="c")), Timeline("t")
+        )
         assert [part async for part in response.parts()] == ["I don't remember anything like that."]
         assert upkeep.waiting == 1
         assert await memories.forget_about(TOM, "Julia") == 0
@@ -403,10 +407,10 @@ class Stubborn(NumpyIndex):
         self.stuck = True
         self.emptied = threading.Event()
 
-    def drop(self, tenant: Tenant, space: Space | None = None) -> None:
+    def drop(self, owner: Owner, space: Space | None = None) -> None:
         if self.stuck:
             raise MemoryStoreError("The disk does not answer")
-        super().drop(tenant, space)
+        super().drop(owner, space)
         self.emptied.set()
 
 
@@ -432,8 +436,8 @@ class Noting(NumpyIndex):
         super().__init__()
         self.given: list[str] = []
 
-    def put(self, tenant: Tenant, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
-        super().put(tenant, space, ids, vectors)
+    def put(self, owner: Owner, space: Space, ids: Sequence[str], vectors: Vectors) -> None:
+        super().put(owner, space, ids, vectors)
         self.given += ids
 
 
@@ -526,16 +530,21 @@ async def test_private_mode_learns_nothing_in_passing(tmp_path: Path, fake_ollam
         able_model(fake_ollama) as model,
         opened(tmp_path, model=model, pace=Pace(quiet_seconds=3600)) as (memories, upkeep),
     ):
-        kitchen, hall = (Request("My boss lives in Oslo.", "en", "c", Caller("anna", place)) for place in ("k", "h"))
+        kitchen, hall = (
+            Request("My boss lives in Oslo.", Session("anna", place, language="en", conversation="c"))
+            for place in ("k", "h")
+        )
         memories.turn_finished(kitchen, "I see.", "t0")
-        memories.turn_finished(Request("My boss lives in Oslo.", "en", "c", Caller("", "k")), "I see.", "t0")
+        memories.turn_finished(
+            Request("My boss lives in Oslo.", Session("", "k", language="en", conversation="c")), "I see.", "t0"
+        )
         await memories.set_private(kitchen, True)
         assert upkeep.waiting == 0
         memories.turn_finished(kitchen, "I see.", "t1")
         assert upkeep.waiting == 0
         memories.turn_finished(hall, "I see.", "t2")
         assert upkeep.waiting == 1
-        guest = Request("My boss lives in Oslo.", "en", "c", Caller("gus", "h", role=Role.GUEST))
+        guest = Request("My boss lives in Oslo.", Session("gus", "h", role=Role.GUEST, language="en", conversation="c"))
         memories.turn_finished(guest, "I see.", "t3")
         assert upkeep.waiting == 1
 

@@ -21,14 +21,14 @@ from handlers.agent.memory.stage import (
     NewNote,
     Note,
     Origin,
+    Owner,
+    OwnerKind,
     Source,
     Space,
-    Tenant,
-    TenantKind,
 )
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
-BEN = Tenant(TenantKind.PERSON, "ben")
+ANNA = Owner(OwnerKind.PERSON, "anna")
+BEN = Owner(OwnerKind.PERSON, "ben")
 SPACE = Space("model", "digest", 3, "note: ")
 SAID = Source(Origin.SAID, "anna", "s1", "kitchen", "t1")
 
@@ -66,11 +66,11 @@ def fill(journal: Journal) -> list[Note]:
     return notes
 
 
-def everything(journal: Journal, tenant: Tenant) -> tuple[object, ...]:
-    notes = journal.page(tenant, limit=1000)
+def everything(journal: Journal, owner: Owner) -> tuple[object, ...]:
+    notes = journal.page(owner, limit=1000)
     ids = [note.id for note in notes]
-    links = sorted((link.first, link.second, link.kind, link.strength) for link in journal.links(tenant, ids))
-    return notes, [journal.versions(tenant, note_id) for note_id in ids], links
+    links = sorted((link.first, link.second, link.kind, link.strength) for link in journal.links(owner, ids))
+    return notes, [journal.versions(owner, note_id) for note_id in ids], links
 
 
 def test_an_export_comes_back_whole_and_only_once(journal: Journal, other: Journal, tmp_path: Path) -> None:
@@ -145,9 +145,9 @@ class Removing(Journal):
 
     file: Path
 
-    def adopt(self, tenant: Tenant, notes: Iterable[Adopted], links: Iterable[Link]) -> tuple[list[str], int, int]:
+    def adopt(self, owner: Owner, notes: Iterable[Adopted], links: Iterable[Link]) -> tuple[list[str], int, int]:
         self.file.unlink()
-        return super().adopt(tenant, notes, links)
+        return super().adopt(owner, notes, links)
 
 
 def test_the_file_is_read_before_the_journal_begins_to_write(journal: Journal, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_the_file_is_read_before_the_journal_begins_to_write(journal: Journal, t
 def test_an_empty_memory_can_be_exported_and_imported(journal: Journal, tmp_path: Path) -> None:
     export_file(journal, HOUSEHOLD, tmp_path / "a", SPACE)
     assert import_file(journal, BEN, tmp_path / "a") == Imported(0, 0, 0, 0, 0)
-    assert journal.tenants() == []
+    assert journal.owners() == []
 
 
 def signed(lines: list[str]) -> str:
@@ -228,7 +228,7 @@ def test_a_wrong_line_is_named_and_nothing_is_imported(
     with pytest.raises(BadFileError, match=sentence) as raised:
         import_file(other, ANNA, path)
     assert "unmentionable" not in str(raised.value)
-    assert other.tenants() == []
+    assert other.owners() == []
 
 
 def test_a_vector_must_fit_its_space(journal: Journal, other: Journal, tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_vector_must_fit_its_space(journal: Journal, other: Journal, tmp_path:
         path.write_text(signed([*lines, json.dumps({"vector": {"note": note.id, "data": data}})]))
         with pytest.raises(MemoryStoreError, match=r"Line 3 of .*vector"):
             import_file(other, ANNA, path)
-    assert other.tenants() == []
+    assert other.owners() == []
 
 
 @pytest.mark.parametrize("cut", [1, 100, 3000])
@@ -255,7 +255,7 @@ def test_a_file_that_was_cut_or_changed_is_refused(journal: Journal, other: Jour
     path.write_bytes(whole.replace(b"fact 77 ", b"fact 78 "))
     with pytest.raises(MemoryStoreError, match="changed or damaged"):
         import_file(other, ANNA, path)
-    assert other.tenants() == []
+    assert other.owners() == []
 
 
 def test_what_fails_during_the_import_undoes_all_of_it(journal: Journal, other: Journal, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_what_fails_during_the_import_undoes_all_of_it(journal: Journal, other: 
     with pytest.raises(MemoryStoreError, match="make room") as raised:
         import_file(other, ANNA, tmp_path / "export")
     assert not isinstance(raised.value, BadFileError)
-    assert other.tenants() == []
+    assert other.owners() == []
     writer.execute("PRAGMA max_page_count = 100000")
     assert import_file(other, ANNA, tmp_path / "export").notes == 250
 

@@ -28,19 +28,19 @@ from handlers.agent.memory.stage import (
     LinkKind,
     NewNote,
     Origin,
+    Owner,
+    OwnerKind,
     Query,
     Recalled,
     Source,
-    Tenant,
-    TenantKind,
 )
 from handlers.models.catalogue import ModelKind
 from handlers.models.store import ModelStore
 from tests.support.ollama import FakeOllama, Model, Step
 
-ANNA = Tenant(TenantKind.PERSON, "anna")
-BEN = Tenant(TenantKind.PERSON, "ben")
-GUEST = Tenant(TenantKind.GUEST, "anna")
+ANNA = Owner(OwnerKind.PERSON, "anna")
+BEN = Owner(OwnerKind.PERSON, "ben")
+GUEST = Owner(OwnerKind.GUEST, "anna")
 
 PATIENT = RecallSettings(embedding_ms=5000)
 """A busy machine must not change what these tests see."""
@@ -62,15 +62,15 @@ class Memory:
         self.embedder = embedder
         self.recall = Recall(self.journal, self.index, embedder, PATIENT, {"anna": "Anna", "ben": "Ben"})
 
-    async def add(self, tenant: Tenant, *contents: str, source: Source = _SAID) -> list[str]:
-        notes = [self.journal.add(tenant, NewNote(content, source)) for content in contents]
+    async def add(self, owner: Owner, *contents: str, source: Source = _SAID) -> list[str]:
+        notes = [self.journal.add(owner, NewNote(content, source)) for content in contents]
         vectors = await self.embedder.embed_notes([embedding_text(note) for note in notes])
-        await self.index.keep(tenant, self.embedder.space, [note.id for note in notes], vectors)
+        await self.index.keep(owner, self.embedder.space, [note.id for note in notes], vectors)
         return [note.id for note in notes]
 
-    async def ask(self, *tenants: Tenant, query: Query | str, **limits: int) -> list[str]:
+    async def ask(self, *owners: Owner, query: Query | str, **limits: int) -> list[str]:
         wanted = Query(query) if isinstance(query, str) else query
-        return [entry.note.content for entry in await self.recall.recall(tenants, wanted, **limits)]
+        return [entry.note.content for entry in await self.recall.recall(owners, wanted, **limits)]
 
     async def close(self) -> None:
         await self.recall.close()
@@ -197,21 +197,21 @@ async def test_a_guess_may_be_dropped_at_any_moment(memory: Memory) -> None:
     assert await memory.ask(HOUSEHOLD, query="when does the ferry leave") == ["The ferry leaves at twenty past ten"]
 
 
-_TENANTS = [HOUSEHOLD, ANNA, BEN, GUEST, Tenant(TenantKind.SATELLITE, "anna"), Tenant(TenantKind.PERSON, "anna.b")]
+_TENANTS = [HOUSEHOLD, ANNA, BEN, GUEST, Owner(OwnerKind.SATELLITE, "anna"), Owner(OwnerKind.PERSON, "anna.b")]
 _WORDS = ["spare key", "green door", "ferry", "mushrooms", "Tuesday", "Anna", "my sister"]
 
 
 @pytest.fixture(scope="module")
 def everybody(tmp_path_factory: pytest.TempPathFactory, model: MiniLM) -> Path:
-    """A folder in which every tenant knows the same things."""
+    """A folder in which every owner knows the same things."""
     folder = tmp_path_factory.mktemp("everybody")
 
     async def fill() -> None:
         memory = Memory(folder, model)
-        for tenant in _TENANTS:
-            ids = await memory.add(tenant, *(f"{words} is known to {tenant.key}" for words in _WORDS))
+        for owner in _TENANTS:
+            ids = await memory.add(owner, *(f"{words} is known to {owner.key}" for words in _WORDS))
             links = [Link(first, second, LinkKind.SIMILAR) for first, second in pairwise(ids)]
-            memory.journal.link(tenant, links, _SAID)
+            memory.journal.link(owner, links, _SAID)
         await memory.close()
 
     asyncio.run(fill())
@@ -220,25 +220,25 @@ def everybody(tmp_path_factory: pytest.TempPathFactory, model: MiniLM) -> Path:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    tenants=st.lists(st.sampled_from(_TENANTS), max_size=3),
+    owners=st.lists(st.sampled_from(_TENANTS), max_size=3),
     words=st.lists(st.sampled_from([*_WORDS, "known", "person:ben", '" OR content : "', "household"]), max_size=4),
     speaker=st.sampled_from(["", "anna", "ben"]),
     past=st.booleans(),
     kind=st.sampled_from(["numpy", "chroma"]),
 )
-def test_no_query_returns_another_tenants_note(
-    everybody: Path, model: MiniLM, tenants: list[Tenant], words: list[str], speaker: str, past: bool, kind: str
+def test_no_query_returns_another_owners_note(
+    everybody: Path, model: MiniLM, owners: list[Owner], words: list[str], speaker: str, past: bool, kind: str
 ) -> None:
     async def ask() -> list[Recalled]:
         memory = Memory(everybody, model, kind)
         try:
             query = Query(" ".join(words), " ".join(words[:1]), speaker, past=past)
-            return await memory.recall.recall(tenants, query, 50, 100_000)
+            return await memory.recall.recall(owners, query, 50, 100_000)
         finally:
             await memory.close()
 
     found = asyncio.run(ask())
-    assert all(entry.note.tenant in tenants for entry in found)
-    assert all(entry.note.content.endswith(f"is known to {entry.note.tenant.key}") for entry in found)
-    if tenants and set(words) & set(_WORDS):
+    assert all(entry.note.owner in owners for entry in found)
+    assert all(entry.note.content.endswith(f"is known to {entry.note.owner.key}") for entry in found)
+    if owners and set(words) & set(_WORDS):
         assert found

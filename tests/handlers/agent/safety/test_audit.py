@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.safety.audit import Action, Audit
 from handlers.agent.tools.stage import ToolError
+from handlers.errors import RequestError
+from handlers.session import Role, Session
 
-ANNA = Caller("anna", "kitchen-1", "kitchen", Role.USER, "tablet")
+ANNA = Session("anna", "kitchen-1", "kitchen", Role.USER, "tablet", "en", "chat-3", "attic")
 
 
 @pytest.fixture
@@ -45,6 +46,14 @@ def make(folder: Path) -> None:
     folder.mkdir()
 
 
+def block(folder: Path) -> None:
+    folder.write_text("no folder")
+
+
+def unblock(folder: Path) -> None:
+    folder.unlink()
+
+
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
@@ -63,9 +72,11 @@ async def test_entries_are_json_lines_that_only_the_server_may_read(audit: Audit
         "event": "attempt",
         "action": action.id,
         "turn": "turn-7",
+        "tenant": "attic",
         "user": "anna",
         "satellite": "kitchen-1",
         "room": "kitchen",
+        "conversation": "chat-3",
         "token": "tablet",
         "role": "user",
         "heard": "scale web, my pin is •••",
@@ -84,15 +95,72 @@ async def test_an_entry_is_bounded(audit: Audit, folder: Path) -> None:
     assert today(folder).stat().st_size < 12_000
 
 
-async def test_reading_pages_backwards_and_by_user(audit: Audit, folder: Path) -> None:
-    for number in range(5):
-        caller = ANNA if number % 2 else Caller("ben")
-        await audit.attempt(Action(f"tool-{number}", {}, caller))
-    assert [line["tool"] for line in await audit.read(2)] == ["tool-4", "tool-3"]
-    third = (await audit.read(3))[-1]
-    before = datetime.fromisoformat(str(third["at"]))
-    assert [line["tool"] for line in await audit.read(before=before)] == ["tool-1", "tool-0"]
-    assert [line["tool"] for line in await audit.read(user="anna")] == ["tool-3", "tool-1"]
+async def test_no_words_of_what_is_discreet(audit: Audit, folder: Path) -> None:
+    action = Action("remember", {"what": "roses"}, ANNA, "remember the roses", discreet=True)
+    async with audit.acting(action) as ending:
+        ending.text, ending.failed = "I remember the roses.", False
+    (entry,) = await audit.entries(10)
+    assert (entry.tool, entry.user, entry.outcome) == ("remember", "anna", "done")
+    assert "roses" not in today(folder).read_text()
+
+
+async def test_an_attempt_and_its_result_are_one_entry(audit: Audit) -> None:
+    first = Action("lamp", {"on": True}, ANNA, "light please", "turn-1", confirmed=True)
+    async with audit.acting(first) as ending:
+        await audit.attempt(Action("door", {}, Session("ben")))  # between its attempt and its result
+        ending.text, ending.failed = "It is on.", False
+    with pytest.raises(RuntimeError, match="burnt"):
+        async with audit.acting(Action("oven", {}, ANNA)):
+            raise RuntimeError("burnt")
+    oven, door, lamp = await audit.entries(10)
+    assert (oven.tool, oven.outcome, oven.result) == ("oven", "failed", "")
+    assert (door.tool, door.user, door.outcome, door.seconds) == ("door", "ben", "unknown", None)
+    assert (lamp.tool, lamp.outcome, lamp.result, lamp.confirmed) == ("lamp", "done", "It is on.", True)
+    assert (lamp.turn, lamp.heard, lamp.arguments) == ("turn-1", "light please", {"on": True})
+    assert (lamp.user, lamp.satellite, lamp.room) == ("anna", "kitchen-1", "kitchen")
+    assert (lamp.tenant, lamp.conversation, lamp.token, lamp.role) == ("attic", "chat-3", "tablet", "user")
+    assert lamp.seconds is not None
+    assert datetime.now(UTC) - datetime.fromisoformat(lamp.at) < timedelta(hours=1)
+
+
+async def test_pages_lead_back_through_the_days(audit: Audit, folder: Path) -> None:
+    for number in range(150):  # more than is read at once
+        await audit.attempt(Action(f"tool-{number}", {}, ANNA, "x" * 500))
+    before_midnight = today(folder).rename(folder / f"actions-{datetime.now(UTC).date() - timedelta(days=1)}.jsonl")
+    late = Action("late", {}, ANNA)
+    await audit.attempt(late)
+    newest = today(folder)
+    with before_midnight.open("a") as file:  # it was begun before midnight, and ended after it
+        file.write(newest.read_text())
+    newest.write_text("")
+    audit.result(late, "at last", failed=False, seconds=200)
+    seen = []
+    after = ""
+    while page := await audit.entries(90, after):
+        seen += page
+        after = page[-1].id
+    assert [entry.tool for entry in seen] == ["late", *(f"tool-{number}" for number in range(149, -1, -1))]
+    assert [entry.outcome for entry in seen] == ["done", *["unknown"] * 150]
+    assert len({entry.id for entry in seen}) == 151
+
+
+async def test_an_action_that_lasted_is_whole_on_whichever_page(audit: Audit) -> None:
+    async with audit.acting(Action("slow", {}, ANNA)) as ending:
+        for number in range(20):
+            await audit.attempt(Action(f"tool-{number}", {}, ANNA))
+        ending.failed = False
+    newest = await audit.entries(20)
+    assert [entry.tool for entry in newest] == [f"tool-{number}" for number in range(19, -1, -1)]
+    (slow,) = await audit.entries(20, newest[-1].id)
+    assert (slow.tool, slow.outcome) == ("slow", "done")
+
+
+@pytest.mark.parametrize(
+    "word", ["x", "2026-11-20", "2026-11-20.", "2026-11-20.-1", "2026-13-20.1", "2026-11-20.²", "."]
+)
+async def test_what_is_no_place_in_the_log(audit: Audit, word: str) -> None:
+    with pytest.raises(RequestError, match="take 'after' from the page before"):
+        await audit.entries(10, word)
 
 
 async def test_many_writers_at_once_lose_nothing(audit: Audit) -> None:
@@ -132,6 +200,13 @@ async def test_a_link_is_not_written_through(audit: Audit, folder: Path, tmp_pat
     assert target.read_text() == "precious"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+async def test_what_root_writes_on_the_command_line_the_server_can_read(audit: Audit, folder: Path) -> None:
+    os.chown(folder.parent, 12345, 12345)
+    await audit.attempt(Action("tool", {}, ANNA))
+    assert [path.stat().st_uid for path in (folder, today(folder))] == [12345, 12345]
+
+
 async def test_after_the_end_nothing_is_attempted(folder: Path) -> None:
     audit = Audit(folder, keep_days=30)
     await audit.close()
@@ -139,10 +214,51 @@ async def test_after_the_end_nothing_is_attempted(folder: Path) -> None:
         await audit.attempt(Action("tool", {}, ANNA))
 
 
+async def test_a_disk_that_cannot_be_written_is_said_once(
+    audit: Audit, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    block(folder)
+    for _ in range(3):
+        with pytest.raises(ToolError, match="cannot write its log of actions"):
+            await audit.attempt(Action("tool", {}, ANNA, "secret words"))
+    assert len(caplog.records) == 1
+    assert "secret" not in caplog.text
+    unblock(folder)
+    await audit.attempt(Action("tool", {}, ANNA))
+    today(folder).rename(folder / "elsewhere")
+    make(today(folder))
+    with pytest.raises(ToolError):
+        await audit.attempt(Action("tool", {}, ANNA))
+    assert len(caplog.records) == 2
+
+
+def test_other_processes_write_to_it_as_well(folder: Path) -> None:
+    """As the command line does while the server runs."""
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(folder)]) for _ in range(2)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    written = [json.loads(line) for line in today(folder).read_text().splitlines()]
+    assert len({line["action"] for line in written}) == 100
+
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from handlers.session import ANYBODY
+from handlers.agent.safety.audit import Action, Audit
+
+async def main():
+    audit = Audit(Path(sys.argv[1]), keep_days=30)
+    for number in range(50):
+        await audit.attempt(Action("tool", {}, ANYBODY, "x" * number))
+    await audit.close()
+
+asyncio.run(main())
+"""
+
 FULL_DISK = """
 import asyncio, resource, signal, sys
 from pathlib import Path
-from handlers.agent.caller import ANYBODY
+from handlers.session import ANYBODY
 from handlers.agent.safety.audit import Action, Audit
 from handlers.agent.tools.stage import ToolError
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from handlers.agent.caller import Caller
 from handlers.agent.schedule.entry import Entry, Heard, Kind
 from handlers.agent.schedule.schedule import Schedule
 from handlers.agent.schedule.tools import ScheduleTools
 from handlers.agent.tools.stage import Tool, ToolError
+from handlers.session import Session
 
-HERE = Caller(satellite="kitchen")
+HERE = Session(satellite="kitchen")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def tools(schedule: Schedule) -> dict[str, Tool]:
     return {tool.spec.name: tool for tool in ScheduleTools(schedule, "de").tools(HERE)}
 
 
-async def call(schedule: Schedule, tool_name: str, speaker: Caller = HERE, /, **arguments: object) -> str:
+async def call(schedule: Schedule, tool_name: str, speaker: Session = HERE, /, **arguments: object) -> str:
     tool = tools(schedule)[tool_name]
     jsonschema.validate(arguments, dict(tool.spec.parameters))
     return await tool.call(arguments, speaker)
@@ -76,7 +76,7 @@ async def test_what_cannot_be_done_is_told_to_the_model(
 
 
 async def test_a_model_sees_and_cancels_only_what_its_speaker_may(schedule: Schedule) -> None:
-    anna, bert = Caller("anna", "kitchen"), Caller("bert", "kitchen")
+    anna, bert = Session("anna", "kitchen"), Session("bert", "kitchen")
     await call(schedule, "set_reminder", anna, text="present for bert", in_seconds=600)
     [reminder] = schedule.entries()
     assert await call(schedule, "list_schedule", bert) == "Nothing is set."

@@ -11,7 +11,6 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 
-from handlers.agent.caller import Caller
 from handlers.agent.schedule.entry import WEEKDAYS, Clock, Entry, Heard, Kind, Owner
 from handlers.agent.schedule.schedule import MOST_ENTRIES, Schedule
 from handlers.agent.skills.schedule import ScheduleSkill
@@ -19,6 +18,7 @@ from handlers.agent.skills.skills import Skills, locale_of
 from handlers.agent.skills.stage import Occasion
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.stage import Request
+from handlers.session import Session
 
 FOLDER = Path(__file__).parents[4] / "handlers" / "agent" / "skills"
 LANGUAGES = ["en", "de", "sv", "fr", "es"]
@@ -106,7 +106,7 @@ class Home:
         match = self.skills.match(text, language)
         if match is None or match.intent not in self.skill.intents:
             return None
-        request = Request(text, language, f"at {satellite}", Caller(user, satellite))
+        request = Request(text, Session(user, satellite, language=language, conversation=f"at {satellite}"))
         reply = await self.skills.perform(match, Occasion(request, [], NOW, locale_of(language)))
         return reply.text
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from handlers.agent.caller import ANYBODY, Caller, Role
 from handlers.agent.skills import Skills
 from handlers.agent.skills.standard import standard_skills
 from handlers.agent.skills.tools import skill_tools
 from handlers.agent.tools.stage import Tool, ToolError
+from handlers.session import ANYBODY, Role, Session
 from tests.support.skills import NOW
 
 
@@ -27,7 +27,7 @@ def tool() -> Tool:
     ],
 )
 async def test_it_answers_exactly(tool: Tool, question: str, answer: str) -> None:
-    assert answer in await tool.call({"question": question}, Caller(role=Role.GUEST))
+    assert answer in await tool.call({"question": question}, Session(role=Role.GUEST))
 
 
 @pytest.mark.parametrize("question", ["", "Who was Marie Curie?", "hello", "stop", "louder", "yes"])

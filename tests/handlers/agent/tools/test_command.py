@@ -12,11 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from handlers.agent.caller import ANYBODY, Role
 from handlers.agent.tools.command import CommandTools
 from handlers.agent.tools.settings import ToolSettings
 from handlers.agent.tools.stage import Tool, ToolError
 from handlers.errors import SettingsError
+from handlers.session import ANYBODY, Role
 
 EXAMPLES = Path(__file__).parents[4] / "examples" / "tools"
 

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from handlers.agent.caller import Caller, Role
 from handlers.agent.safety.audit import Audit
 from handlers.agent.stage import Request
 from handlers.agent.tools.settings import ToolSettings
 from handlers.agent.tools.sources import open_sources
 from handlers.agent.tools.stage import ToolCall, ToolFinished, ToolResult
 from handlers.agent.tools.toolbox import Toolbox, ToolTurn, as_message
+from handlers.session import Role, Session
 
-ADMIN = Caller("anna", "kitchen", "kitchen", Role.ADMIN)
+ADMIN = Session("anna", "kitchen", "kitchen", Role.ADMIN)
 
 WISH = json.dumps({"name": "erase", "arguments": {"path": "everything"}})
 
@@ -57,7 +57,7 @@ tools:
 """)
     audit = Audit(tmp_path / "audit", keep_days=1)
     toolbox = Toolbox(open_sources(ToolSettings(commands=[commands])), ToolSettings(), audit)
-    yield toolbox.turn(Request("What does the page say?", caller=ADMIN))
+    yield toolbox.turn(Request("What does the page say?", session=ADMIN))
     await toolbox.close()
     await audit.close()
 

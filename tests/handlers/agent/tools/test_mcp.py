@@ -15,13 +15,13 @@ import psutil
 import pytest
 from aiohttp import web
 
-from handlers.agent.caller import ANYBODY, Role
 from handlers.agent.safety.audit import Audit
 from handlers.agent.stage import Request
 from handlers.agent.tools.mcp import McpServer
 from handlers.agent.tools.settings import McpSettings, ToolSettings
 from handlers.agent.tools.stage import Tool, ToolCall, ToolError, ToolFinished
 from handlers.agent.tools.toolbox import Toolbox
+from handlers.session import ANYBODY, Role
 
 FOLDER = Path(__file__).parent
 SERVER = str(FOLDER / "mcp_server.py")

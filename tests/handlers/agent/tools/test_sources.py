@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from handlers.agent.caller import ANYBODY, Role
 from handlers.agent.tools.local import LocalTool
 from handlers.agent.tools.settings import McpSettings, ToolSettings
 from handlers.agent.tools.sources import open_sources
 from handlers.agent.tools.stage import ToolSpec
 from handlers.errors import SettingsError
+from handlers.session import ANYBODY, Role
 
 FOLDER = Path(__file__).parent
 
@@ -34,7 +34,7 @@ async def test_no_settings_open_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_local_tool_asks_in_its_own_words() -> None:
-    async def forget(arguments: object, caller: object) -> str:
+    async def forget(arguments: object, session: object) -> str:
         return "forgotten"
 
     plain = LocalTool(ToolSpec("forget_all", "Forgets."), forget, Role.ADMIN, destructive=True)

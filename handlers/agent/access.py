@@ -1,56 +1,14 @@
-"""Who speaks, as far as the server knows, from where, and what they may do."""
+"""The people and satellites of a household, and what each may do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from handlers.session import Role, RoleName, Session
 from handlers.settings import Section
-
-
-class Role(IntEnum):
-    """What somebody may do; a higher one may do all that a lower one may."""
-
-    GUEST = 1
-    """Talk, and set timers. Nothing of it is remembered, and nothing else is done in the house."""
-    USER = 2
-    """Talk, have a memory of their own, act."""
-    ADMIN = 3
-    """Also what can break things."""
-
-    @property
-    def word(self) -> str:
-        """As in the settings."""
-        return self.name.lower()
-
-    @classmethod
-    def parse(cls, word: str) -> Role:
-        """The role that a setting names."""
-        return cls[word.upper()]
-
-
-RoleName = Literal["guest", "user", "admin"]
-
-
-@dataclass(frozen=True)
-class Caller:
-    """One speaker in one place."""
-
-    user: str = ""
-    """A person, by the id that the client vouches for; empty for a voice that nobody knows."""
-    satellite: str = ""
-    room: str = ""
-    """Where the satellite stands, as it is said: 'kitchen'."""
-    role: Role = Role.USER
-    token: str = ""
-    """Name of the access token, where one was shown."""
-
-
-ANYBODY = Caller()
 
 
 def _id(value: str) -> str:
@@ -104,11 +62,12 @@ class AccessSettings(Section):
                 raise ValueError(f"the satellite '{name}' belongs to '{satellite.user}', who is not among the users")
         return self
 
-    def caller(
+    def session(
         self, satellite: str = "", user: str = "", room: str = "", token: str = "", token_role: Role = Role.ADMIN
-    ) -> Caller:
-        """The caller whom a client describes. The Wyoming port knows no passwords: what it says is believed up to the
-        role of the satellite, so a satellite in a hall is given the role of a guest."""
+    ) -> Session:
+        """The session that a client describes, still without language and conversation. The Wyoming port knows no
+        passwords: what it says is believed up to the role of the satellite, so a satellite in a hall is given the role
+        of a guest."""
         place = self.satellites.get(satellite)
         user = user or (place.user if place else "")
         person = self.users.get(user)
@@ -118,7 +77,7 @@ class AccessSettings(Section):
             roles.append(Role.parse(person.role if person else self.unknown))
         elif place is None or not place.user:
             roles.append(Role.USER)  # a voice that nobody knows does not break things
-        return Caller(user, satellite, (place.room if place else "") or room, min(roles), token)
+        return Session(user, satellite, (place.room if place else "") or room, min(roles), token)
 
 
 def names(users: Mapping[str, UserSettings]) -> dict[str, str]:
