@@ -55,7 +55,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add(
         "--websocket", action="store_true", help="measure the same turns through its web port too, as the page has them"
     )
-    add("--frame-ms", type=_milliseconds, default=40, metavar="MS", help="audio in one frame of those (%(default)s)")
+    add("--frame-ms", type=_milliseconds, default=20, metavar="MS", help="audio in one frame of those (%(default)s)")
     add("--token-file", type=Path, metavar="FILE", help="holds a token for the web port, where it asks for one")
     add("--asr", metavar="HOST:PORT", help="measure a chain of other Wyoming servers: its speech to text")
     add("--tts", metavar="HOST:PORT", help="the chain's text to speech")

@@ -20,7 +20,7 @@ from server.voice_protocol import PROTOCOL
 
 PATH = "/api/v1/voice/stream"
 
-FRAME_SECONDS = 0.04
+FRAME_SECONDS = 0.02
 """Audio in one frame: FRAME_SAMPLES of server/web/src/audio/pcm.ts."""
 
 _ACK_SECONDS = 1.0

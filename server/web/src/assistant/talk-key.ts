@@ -4,10 +4,10 @@
 export const TAP_MS = 300;
 
 /** Kept while the key is not yet a tap or a hold: the time before it, and TAP_MS. */
-const MOST_FRAMES = 50;
+const MOST_FRAMES = 100;
 
 /** Heard before the key went down: who presses it with the first word loses nothing of that. 320 ms. */
-const PRE_ROLL_FRAMES = 8;
+const PRE_ROLL_FRAMES = 16;
 
 export interface TalkKey {
   /** Down, and not yet a tap or a hold. */

@@ -1,11 +1,11 @@
-/** The microphone: asked for, opened, read in frames of 40 ms, and let go of. */
+/** The microphone: asked for, opened, read in frames of 20 ms, and let go of. */
 
 import type { Microphone, Settings } from "../assistant/types";
 import workletUrl from "./capture-worklet.ts?worker&url";
 import { MICROPHONE_RATE } from "./pcm";
 
 /** Kept of what came last: a first word that was begun before its key, or between two turns of an open microphone. */
-const KEPT_FRAMES = 12;
+const KEPT_FRAMES = 24;
 
 /** An unused microphone stays open so long: the next question is likely, and opening takes a moment. */
 export const REST_MS = 30_000;

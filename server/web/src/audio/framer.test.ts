@@ -4,14 +4,14 @@ import { expect, it } from "vitest";
 import { createFramer } from "./framer";
 import { decodePcm, encodePcm, rms } from "./pcm";
 
-it("makes frames of 40 ms from blocks of any size", () => {
+it("makes frames of 20 ms from blocks of any size", () => {
   const frames: ArrayBuffer[] = [];
   const take = createFramer(16_000, (frame) => frames.push(frame));
   const sound = Float32Array.from({ length: 16_000 }, (_, index) => index / 32_768);
   for (let at = 0; at < sound.length; at += 128) {
     take(sound.slice(at, at + 128));
   }
-  expect(frames.map((frame) => frame.byteLength)).toEqual(Array(25).fill(1280));
+  expect(frames.map((frame) => frame.byteLength)).toEqual(Array(50).fill(640));
   expect(frames.flatMap((frame) => [...new Int16Array(frame)])).toEqual(Array.from(sound, (_, index) => index));
 });
 
@@ -21,7 +21,7 @@ it("brings another rate to 16 kHz", () => {
   for (let block = 0; block < 375; block += 1) {
     take(new Float32Array(128)); // a second
   }
-  expect(count).toBe(24);
+  expect(count).toBe(49);
 });
 
 it("clips what is too loud, and reads what it wrote", () => {

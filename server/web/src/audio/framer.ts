@@ -1,4 +1,4 @@
-/** Samples of any rate and any length to frames of 40 ms at 16 kHz. Runs in the worklet. */
+/** Samples of any rate and any length to frames of 20 ms at 16 kHz. Runs in the worklet. */
 
 import { encodePcm, FRAME_SAMPLES, MICROPHONE_RATE } from "./pcm";
 import { createResampler } from "./resample";

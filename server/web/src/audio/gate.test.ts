@@ -34,6 +34,6 @@ it("gets used to a fan that is switched on", () => {
   const gate = createGate();
   count(gate, 0.001, 100);
   expect(gate(noise(0.01, 1))).toBe(true);
-  count(gate, 0.01, 250);
+  count(gate, 0.01, 500);
   expect(count(gate, 0.01, 50)).toBe(0);
 });

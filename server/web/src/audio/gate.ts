@@ -9,7 +9,7 @@ const QUIET = 0.0015;
 const ABOVE = 1.8;
 
 /** The floor rises so much with a frame: within seconds it is that of a fan that was switched on. */
-const RISE = 1.01;
+const RISE = 1.005;
 
 /** What takes each frame of an open microphone, and says whether there is more in it than the room's own sound. */
 export function createGate(): (pcm: ArrayBuffer) => boolean {

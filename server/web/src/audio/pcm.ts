@@ -3,8 +3,8 @@
 /** Hertz of what the server listens to. */
 export const MICROPHONE_RATE = 16_000;
 
-/** A frame of the microphone: 40 ms, small enough to be heard at once, large enough for few messages. */
-export const FRAME_SAMPLES = 640;
+/** A frame of the microphone: 20 ms, as a satellite sends them; the end of speech is noticed no sooner than a frame's end. */
+export const FRAME_SAMPLES = 320;
 
 export const FRAME_BYTES = FRAME_SAMPLES * 2;
 

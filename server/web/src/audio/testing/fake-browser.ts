@@ -2,6 +2,8 @@
 
 import { vi } from "vitest";
 
+import { FRAME_BYTES } from "../pcm";
+
 import { FakeContext, STEP_SECONDS } from "./fake-context";
 
 class FakeTrack extends EventTarget {
@@ -81,10 +83,10 @@ export class FakeBrowser {
     return this.tracks.some((track) => !track.stopped);
   }
 
-  /** Frames of the microphone, of 40 ms, with this in them; none where it is closed. */
-  speak(frames: number, content = 0) {
-    for (let frame = 0; this.records && frame < frames; frame += 1) {
-      this.ports.at(-1)?.onmessage?.({ data: new Uint8Array(1280).fill(content).buffer });
+  /** So many times 40 ms of the microphone, in frames, with this in them; nothing where it is closed. */
+  speak(times: number, content = 0) {
+    for (let frame = 0; this.records && frame < 2 * times; frame += 1) {
+      this.ports.at(-1)?.onmessage?.({ data: new Uint8Array(FRAME_BYTES).fill(content).buffer });
     }
   }
 
