@@ -18,7 +18,8 @@ export type SignedIn =
 export interface AccessApi {
   look(): Promise<SignedIn>;
   signIn(token: string): Promise<SignedIn>;
-  signOut(): Promise<void>;
+  /** Whether the server has done it. */
+  signOut(): Promise<boolean>;
   /** Whether the engines are loaded; null where nobody answers. */
   ready(): Promise<boolean | null>;
 }
@@ -41,7 +42,8 @@ export function createAccessApi(base: URL): AccessApi {
       return response?.ok ? look() : failure(response);
     },
     async signOut() {
-      await ask(session, { method: "DELETE" });
+      const response = await ask(session, { method: "DELETE" });
+      return response !== null && (response.ok || response.status === 401);
     },
     async ready() {
       const response = await ask(new URL("ready", base), {});

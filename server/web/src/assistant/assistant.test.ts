@@ -82,6 +82,11 @@ function done(turn: number, outcome: string) {
   server.turn(turn, { type: "done", outcome, timeline });
 }
 
+function fail(turn: number) {
+  server.turn(turn, { type: "error", code: "engine", text: "x" });
+  done(turn, "failed");
+}
+
 function silence(turn: number) {
   server.turn(turn, { type: "error", code: "no-speech", text: "No speech was heard" });
   done(turn, "failed");
@@ -172,6 +177,36 @@ describe("push to talk", () => {
     await pass(40);
     expect(browser.records).toBe(true);
     expect(activity()).toBe("listening");
+  });
+
+  it("is not carried out when the server comes back much later", async () => {
+    await hold(0.5);
+    assistant.release();
+    silence(1);
+    server.up = false;
+    server.cut();
+    await hold(0.5);
+    browser.speak(20);
+    assistant.release();
+    await pass(60);
+    server.up = true;
+    await pass(12);
+    expect(assistant.state.connection).toEqual({ state: "connected" });
+    expect(server.of("listen")).toHaveLength(1);
+    expect(newest()).toMatchObject({ outcome: "failed", problem: { code: "connection-lost" } });
+    expect(activity()).toBe("idle");
+  });
+
+  it("leaves no microphone open where it was taken back while the browser asked", async () => {
+    let allow = () => {};
+    browser.asks = new Promise((resolve) => (allow = resolve));
+    assistant.press();
+    await pass(0.1);
+    assistant.interrupt();
+    assistant.release();
+    allow();
+    await pass(31);
+    expect(browser.records).toBe(false);
   });
 
   it("is taken back before it is a turn", async () => {
@@ -311,7 +346,39 @@ describe("text", () => {
     answer(1, 1);
     expect(activity()).toBe("idle");
     expect(newest()).toMatchObject({ outcome: "completed", answer: "It is ten.", firstSoundMs: null });
+    expect(newest()?.problem).toMatchObject({ code: "no-sound", text: expect.stringContaining("Click") as string });
+    expect(played()).toEqual([{ turn: 1 }]); // it was read
+  });
+
+  it("says how much was heard where the browser falls silent", async () => {
+    assistant.say("Hello");
+    answer(1, 5);
+    await pass(1.02);
+    const context = browser.contexts.at(-1);
+    if (context) {
+      context.mayResume = false;
+      void context.suspend();
+    }
+    await pass(1.5);
+    expect(newest()?.problem?.code).toBe("no-sound");
+    expect(played()).toEqual([{ turn: 1, seconds: expect.closeTo(1, 1) as number }]);
+    expect(activity()).toBe("idle");
+  });
+
+  it("is answered aloud also where the browser still asks for the microphone", async () => {
+    let allow = () => {};
+    browser.asks = new Promise((resolve) => (allow = resolve));
+    await tap();
+    assistant.say("Hello");
+    answer(1, 1);
+    await pass(0.5);
+    expect(activity()).toBe("speaking");
+    allow();
+    await pass(1);
     expect(played()).toEqual([{ turn: 1 }]);
+    expect(server.of("listen")).toEqual([]);
+    await pass(31);
+    expect(browser.records).toBe(false);
   });
 
   it("takes the place of the answer before", async () => {
@@ -394,6 +461,18 @@ describe("a question back", () => {
     expect(server.of("listen")).toHaveLength(1);
   });
 
+  it("is not where the microphone was switched off during it", async () => {
+    await handsFree("open");
+    hear(1, "Set a timer");
+    answer(1, 1, { listen: true });
+    await pass(0.5);
+    assistant.setHandsFree(false);
+    await pass(1);
+    expect(assistant.state).toMatchObject({ handsFree: false, activity: "idle", microphone: { state: "off" } });
+    expect(browser.records).toBe(false);
+    expect(server.of("listen")).toHaveLength(1);
+  });
+
   it("is not where the turn failed after all", async () => {
     await tap();
     hear(1, "Set a timer");
@@ -466,6 +545,65 @@ describe("an open microphone", () => {
     expect(server.of("listen")).toHaveLength(2);
   });
 
+  it.each([
+    [
+      "an engine failed",
+      () => {
+        fail(1);
+      },
+    ],
+    [
+      "the server started again",
+      () => {
+        server.cut(1012);
+      },
+    ],
+  ])("listens again after an answer that was cut short: %s", async (_, end) => {
+    await handsFree("open");
+    hear(1, "Hello");
+    server.turn(1, { type: "audio_start", rate: 16_000, width: 2, channels: 1 });
+    server.say(new ArrayBuffer(32_000));
+    await pass(0.3);
+    end();
+    expect(activity()).toBe("speaking"); // what has come
+    await pass(3);
+    expect(activity()).toBe("listening");
+    expect(server.of("listen")).toHaveLength(2);
+    expect(newest()?.outcome).toBe("failed");
+  });
+
+  it("is what was wished for last while the browser asks", async () => {
+    let allow = () => {};
+    browser.asks = new Promise((resolve) => (allow = resolve));
+    await handsFree("open");
+    assistant.setHandsFree(false);
+    await pass();
+    assistant.setHandsFree(true);
+    await pass();
+    allow();
+    await pass(0.1);
+    expect(assistant.state).toMatchObject({ handsFree: true, microphone: { state: "on" }, activity: "listening" });
+  });
+
+  it("closes with the sign-in", async () => {
+    server.token = server.shown = "secret";
+    await handsFree("open");
+    server.shown = null;
+    server.cut(4401);
+    await pass(1);
+    expect(assistant.state).toMatchObject({ connection: { state: "signed-out" }, handsFree: false, activity: "idle" });
+    expect(browser.records).toBe(false);
+  });
+
+  it("closes with a sign-out, and so does one that rests", async () => {
+    await hold();
+    assistant.release();
+    silence(1);
+    expect(browser.records).toBe(true);
+    assistant.signOut();
+    expect(browser.records).toBe(false);
+  });
+
   it("closes at once", async () => {
     await handsFree("open");
     assistant.setHandsFree(false);
@@ -509,6 +647,17 @@ describe("an open microphone", () => {
     assistant.change({ echoCancellation: false });
     await pass(0.1);
     expect(browser.constraints[1]?.audio).toMatchObject({ echoCancellation: false });
+    expect(assistant.state).toMatchObject({ handsFree: true, activity: "listening" });
+  });
+
+  it("takes another processing also while it opens", async () => {
+    await handsFree("open");
+    browser.asks = new Promise((resolve) => setTimeout(resolve, 200));
+    assistant.change({ echoCancellation: false });
+    await pass(0.1);
+    assistant.change({ noiseSuppression: false });
+    await pass(0.5);
+    expect(browser.constraints.at(-1)?.audio).toMatchObject({ echoCancellation: false, noiseSuppression: false });
     expect(assistant.state).toMatchObject({ handsFree: true, activity: "listening" });
   });
 });
@@ -657,6 +806,33 @@ describe("what is kept", () => {
     await begin();
     expect(assistant.state.turns).toEqual([]);
     expect(server.of("start").at(-1)).toMatchObject({ conversation_id: "" });
+  });
+
+  it("does not come back from another tab", async () => {
+    assistant.say("Hello");
+    answer(1, 0);
+    await pass(1);
+    const other = createAssistant("http://localhost/");
+    other.start();
+    await pass();
+    expect(other.state.turns).toHaveLength(1);
+    assistant.clearHistory();
+    await pass(1);
+    window.dispatchEvent(new Event("pagehide"));
+    expect(localStorage.getItem("meadowlark.history")).not.toContain("Hello");
+    window.dispatchEvent(new StorageEvent("storage", { key: "meadowlark.history", newValue: null }));
+    expect(other.state.turns).toEqual([]);
+    other.stop();
+  });
+
+  it("is nothing where another tab has been told so", async () => {
+    assistant.say("Hello");
+    localStorage.setItem("meadowlark.settings", '{"version": 1, "keepHistory": false}');
+    window.dispatchEvent(new StorageEvent("storage", { key: "meadowlark.settings", newValue: "{}" }));
+    answer(1, 0);
+    await pass(1);
+    expect(assistant.state.settings.keepHistory).toBe(false);
+    expect(localStorage.getItem("meadowlark.history")).toBeNull();
   });
 
   it("is forgotten, and another conversation begins", async () => {

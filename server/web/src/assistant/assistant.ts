@@ -6,9 +6,9 @@ import { createPlayback } from "../audio/playback";
 import { createConnection } from "./connection";
 import { createConversation } from "./conversation";
 import type { Ready, TurnEvent, Volume } from "./protocol";
-import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, withValid } from "./store";
-import { after, atRest, changed, sinceSpeech, withoutTurn, withTurn } from "./turns";
-import type { Activity, Assistant, AssistantState, Level, Settings, Turn } from "./types";
+import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, watchKept, withValid } from "./store";
+import { after, atRest, changed, sinceSpeech, unheard, withoutTurn, withTurn } from "./turns";
+import type { Activity, Assistant, AssistantState, Level, Microphone, Settings, Turn } from "./types";
 
 /** Between two levels of the answer: thirty a second, as often as the microphone's frames. */
 const LEVEL_MS = 33;
@@ -35,6 +35,7 @@ export function createAssistant(base = pageFolder()): Assistant {
   let started = false;
   let saving: ReturnType<typeof setTimeout> | undefined;
   let metering: ReturnType<typeof setInterval> | undefined;
+  let unwatch = () => {};
   let state: AssistantState = {
     connection: { state: "connecting" },
     microphone: { state: "off" },
@@ -73,8 +74,8 @@ export function createAssistant(base = pageFolder()): Assistant {
       conversation.began();
       meter();
     },
-    ended() {
-      conversation.ended();
+    ended(sounded, seconds) {
+      conversation.ended(sounded, seconds);
     },
   });
   playback.setVolume(settings.volume);
@@ -85,6 +86,9 @@ export function createAssistant(base = pageFolder()): Assistant {
     {
       state(connection) {
         show({ connection });
+        if (connection.state === "signed-out") {
+          rest();
+        }
       },
       access(access) {
         show({ access });
@@ -137,6 +141,9 @@ export function createAssistant(base = pageFolder()): Assistant {
           clock.sound = performance.now();
           measure(key);
         }
+      },
+      silent(key) {
+        update(key, unheard);
       },
       interrupted(key) {
         update(key, (turn) => ({ ...turn, interrupted: true }));
@@ -222,7 +229,7 @@ export function createAssistant(base = pageFolder()): Assistant {
     if (now.voice !== before.voice || now.language !== before.language) {
       stale = true;
     }
-    if (PROCESSING.some((setting) => now[setting] !== before[setting]) && state.microphone.state === "on") {
+    if (PROCESSING.some((setting) => now[setting] !== before[setting]) && isOpen(state.microphone)) {
       const wasOpen = conversation.handsFree;
       conversation.setHandsFree(false);
       capture.close();
@@ -248,9 +255,25 @@ export function createAssistant(base = pageFolder()): Assistant {
 
   function save() {
     clearTimeout(saving);
+    saving = undefined;
     if (state.settings.keepHistory) {
       saveHistory({ conversationId, turns: state.turns });
     }
+  }
+
+  /** Only what is new here: another tab may have forgotten the rest. */
+  function saveNow() {
+    if (saving !== undefined) {
+      save();
+    }
+  }
+
+  /** Another tab has cleared the history. */
+  function dropKept() {
+    clearTimeout(saving);
+    saving = undefined;
+    conversationId = "";
+    show({ turns: state.turns.filter((turn) => turn.outcome === "running") });
   }
 
   function tellLevel(samples: Float32Array, from: Level["from"]) {
@@ -288,11 +311,16 @@ export function createAssistant(base = pageFolder()): Assistant {
     playback.unlock();
   }
 
-  function hide() {
-    save();
+  /** Nobody is there who may be heard, or hears. */
+  function rest() {
     conversation.setHandsFree(false);
     conversation.interrupt();
     capture.close();
+  }
+
+  function hide() {
+    saveNow();
+    rest();
   }
 
   return {
@@ -315,6 +343,9 @@ export function createAssistant(base = pageFolder()): Assistant {
         window.addEventListener("pagehide", hide);
         window.addEventListener("pointerdown", unlock);
         window.addEventListener("keydown", unlock);
+        unwatch = watchKept(dropKept, ({ keepHistory }) => {
+          show({ settings: { ...state.settings, keepHistory } });
+        });
         connection.open();
       }
     },
@@ -324,11 +355,12 @@ export function createAssistant(base = pageFolder()): Assistant {
       window.removeEventListener("pagehide", hide);
       window.removeEventListener("pointerdown", unlock);
       window.removeEventListener("keydown", unlock);
+      unwatch();
       conversation.reset();
       connection.close();
       playback.close();
       clearInterval(metering);
-      save();
+      saveNow();
       showConversation();
     },
     press() {
@@ -353,7 +385,7 @@ export function createAssistant(base = pageFolder()): Assistant {
       connection.signIn(token);
     },
     signOut() {
-      conversation.setHandsFree(false);
+      rest();
       connection.signOut();
     },
     retry() {
@@ -383,6 +415,10 @@ const TAKES_SOUND: readonly Activity[] = ["waiting", "listening", "hearing"];
 
 /** Settings with which it is listened otherwise, or another session is wanted. */
 const LISTENING = ["mode", "wakeWords", "voice", "language"] as const;
+
+function isOpen({ state }: Microphone): boolean {
+  return state === "on" || state === "asking";
+}
 
 function louder(now: number, { change, to }: Volume): number {
   const percent = to ?? now * 100 + (change ?? 0);

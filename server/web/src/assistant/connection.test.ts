@@ -284,6 +284,51 @@ describe("a token", () => {
     expect(state()).toEqual({ state: "connected" });
   });
 
+  it("is not forgotten by the server before that is there: it is told first", async () => {
+    connection.signIn("secret");
+    await connect();
+    server.up = false;
+    server.cut();
+    connection.signOut();
+    await pass(5000);
+    expect(state()).toEqual({ state: "signed-out", why: "none" });
+    expect(access).toBeNull();
+    server.up = true;
+    await pass(10_000);
+    expect(server.shown).toBeNull();
+    expect(state()).toEqual({ state: "signed-out", why: "none" });
+    expect(server.of("start")).toHaveLength(1);
+    connection.signIn("secret");
+    await connect();
+  });
+
+  it("may be shown again before the server is there", async () => {
+    connection.signIn("secret");
+    await connect();
+    server.up = false;
+    server.cut();
+    connection.signOut();
+    await pass();
+    connection.signIn("secret");
+    await pass(1000);
+    expect(state()).toMatchObject({ state: "reconnecting" });
+    server.up = true;
+    await pass(10_000);
+    expect(state()).toEqual({ state: "connected" });
+  });
+
+  it("takes what was asked by another with it", async () => {
+    connection.open();
+    connection.session.begin({ type: "text", text: "one" });
+    await pass();
+    expect(state()).toEqual({ state: "signed-out", why: "none" });
+    connection.session.begin({ type: "text", text: "two" });
+    connection.signIn("secret");
+    await connect();
+    expect(server.of("text")).toEqual([]);
+    expect(events.map(({ type }) => type)).toEqual(["error", "done", "error", "done"]);
+  });
+
   it("is forgotten", async () => {
     connection.signIn("secret");
     await connect();

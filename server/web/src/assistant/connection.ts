@@ -2,7 +2,7 @@
 
 import { createAccessApi, type SignedIn } from "./access";
 import { parse, type ClientMessage, type Ready } from "./protocol";
-import { createSession, type Frame, type Session, type SessionEvents, type Start } from "./session";
+import { createSession, RESUME_MS, type Frame, type Session, type SessionEvents, type Start } from "./session";
 import type { Access, Connection } from "./types";
 
 /** The first wait before another attempt; each further one is twice as long. */
@@ -37,9 +37,6 @@ const WAKE_PONG_MS = 3_000;
 
 /** Audio that the browser could not send: 28 s are sent again at once after a resume, and some is spoken meanwhile. */
 const MOST_BUFFERED_BYTES = 1024 * 1024 + 256 * 1024;
-
-/** The server keeps a session without a connection for 30 s; what waits for longer will not be answered. */
-const RESUME_MS = 30_000;
 
 /** Connections in a row that failed although the server answers requests and is ready. */
 const MOST_FAILURES = 5;
@@ -92,6 +89,7 @@ export function createConnection(base: URL, start: () => Start, events: Connecti
   let expiry: ReturnType<typeof setTimeout> | undefined;
   let access: Access | null = null;
   let token: string | null = null; // shown with the next attempt
+  let leaving = false; // signed out, but the server does not know it yet
   let heardAt = 0;
   let pongBy: number | null = null;
   let acknowledged = 0;
@@ -101,6 +99,22 @@ export function createConnection(base: URL, start: () => Start, events: Connecti
     hangUp();
     effort += 1;
     const mine = effort;
+    if (leaving) {
+      const left = await api.signOut();
+      if (mine !== effort) {
+        return;
+      }
+      leaving = !left;
+      if (!left && token === null) {
+        events.state({ state: "signed-out", why: "none" });
+        again(nextWait());
+      } else if (!left) {
+        later();
+      }
+      if (!left) {
+        return;
+      }
+    }
     if (!access || token !== null) {
       const found = await (token === null ? api.look() : api.signIn(token));
       if (mine !== effort || !mayEnter(found)) {
@@ -121,7 +135,7 @@ export function createConnection(base: URL, start: () => Start, events: Connecti
       case "out": {
         const why = token !== null ? "wrong" : access ? "revoked" : "none";
         token = access = null;
-        session.forget();
+        session.abandon();
         events.access(null);
         events.state({ state: "signed-out", why });
         return false;
@@ -313,11 +327,15 @@ export function createConnection(base: URL, start: () => Start, events: Connecti
 
   /** Another attempt after a while, which grows. */
   function later(atLeast = 0) {
-    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
-    const delay = Math.max(atLeast, wait * (0.5 + Math.random() / 2)); // not all pages at the same moment
-    attempt += 1;
+    const delay = Math.max(atLeast, nextWait());
     events.state({ state: "reconnecting", attempt, retryAt: Date.now() + delay });
     again(delay);
+  }
+
+  function nextWait(): number {
+    const wait = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** attempt);
+    attempt += 1;
+    return wait * (0.5 + Math.random() / 2); // not all pages at the same moment
   }
 
   function again(delay: number) {
@@ -400,23 +418,23 @@ export function createConnection(base: URL, start: () => Start, events: Connecti
     },
     signIn(shown) {
       token = shown;
+      session.abandon();
       if (isOpen) {
         anew(1000);
       }
     },
     signOut() {
-      session.forget();
+      session.abandon();
       hangUp(1000);
-      greetedAt = null;
-      effort += 1;
-      const mine = effort;
-      void api.signOut().then(() => {
-        access = null;
-        events.access(null);
-        if (isOpen && mine === effort) {
-          anew();
-        }
-      });
+      clearTimeout(expiry);
+      greetedAt = token = access = null;
+      attempt = failures = 0;
+      leaving = true;
+      events.access(null);
+      events.state({ state: "signed-out", why: "none" });
+      if (isOpen) {
+        void connect();
+      }
     },
   };
 }

@@ -38,6 +38,8 @@ export interface ConversationEvents {
   dropped(key: number): void;
   happened(key: number, event: TurnEvent): void;
   sounded(key: number): void;
+  /** The browser did not sound the answer, or not all of it. */
+  silent(key: number): void;
   interrupted(key: number): void;
   volume(volume: Volume): void;
   /** Nothing is under way, and the conversation may be begun anew. */
@@ -74,9 +76,9 @@ export interface Conversation {
   sound(key: number, pcm: ArrayBuffer): void;
   frame(pcm: ArrayBuffer): void;
   microphone(state: Microphone): void;
-  /** Of the loudspeaker. */
+  /** Of the loudspeaker, as in PlaybackEvents. */
   began(): void;
-  ended(): void;
+  ended(sounded: boolean, seconds: number): void;
 }
 
 export function createConversation(parts: Parts, events: ConversationEvents): Conversation {
@@ -208,8 +210,9 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     if (on) {
       playback.unlock();
       void capture.open(parts.settings()).then((open) => {
-        handsFree &&= open;
-        listen();
+        if (open) {
+          listen(); // else `microphone` was told why not, or a newer wish has closed it
+        }
         events.changed();
       });
     } else {
@@ -225,8 +228,9 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
       return;
     }
     current = null;
-    const wanted = parts.settings().continueConversation && ask.asksBack && ask.how !== "text";
-    if (wanted && parts.connected()) {
+    const { continueConversation, mode } = parts.settings();
+    const mayListen = handsFree || mode === "push"; // not where the microphone was switched off during the answer
+    if (mayListen && continueConversation && ask.asksBack && ask.how !== "text" && parts.connected()) {
       void capture.open(parts.settings()).then((open) => {
         if (open && !current && !key.undecided) {
           beginSpeech("again", []);
@@ -299,7 +303,9 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     if (ask === standby) {
       standby = null;
       breath = setTimeout(listen, BREATH_MS);
-    } else if (sound?.ask !== ask) {
+    } else if (sound?.ask === ask) {
+      playback.end(); // also where no `audio_stop` came: what has come may sound
+    } else {
       answered(ask);
     }
   }
@@ -331,6 +337,7 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     },
     say(text) {
       playback.unlock();
+      key.reset(); // whoever writes speaks no more, also where the browser still asks for the microphone
       hush();
       const ask = begin("text", { type: "text", text });
       events.shown(ask.key, text);
@@ -402,11 +409,14 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
         events.changed();
       }
     },
-    ended() {
+    ended(sounded, seconds) {
       if (sound) {
-        const { ask } = sound;
+        const { ask, begun } = sound;
         sound = null;
-        session.played(ask.key);
+        session.played(ask.key, begun && !sounded ? seconds : undefined); // one without any sound was read
+        if (!sounded) {
+          events.silent(ask.key);
+        }
         capture.forget();
         if (ask.phase === "done") {
           answered(ask);

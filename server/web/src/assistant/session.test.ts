@@ -1,8 +1,8 @@
 // @vitest-environment node
-import { beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it, vi } from "vitest";
 
 import type { Listen, Ready, TurnEvent } from "./protocol";
-import { createSession, type Frame, type Session } from "./session";
+import { createSession, RESUME_MS, type Frame, type Session } from "./session";
 import { counting, type Json } from "./testing/fake-server";
 
 const START = { language: "", voice: "", conversation_id: "" };
@@ -14,12 +14,16 @@ let events: [number, TurnEvent][];
 let sounds: [number, number][];
 
 beforeEach(() => {
+  vi.useFakeTimers();
   events = [];
   sounds = [];
   session = createSession({
     event: (key, event) => events.push([key, event]),
     sound: (key, pcm) => sounds.push([key, pcm.byteLength]),
   });
+  return () => {
+    vi.useRealTimers();
+  };
 });
 
 function plug(fields: Partial<Ready> = {}): Frame[] {
@@ -185,6 +189,39 @@ describe("another session", () => {
     session.begin({ type: "text", text: "two" });
     expect(read(plug({ session: "two" }))).toEqual([{ type: "text", text: "two" }]);
     expect(outcomes()).toEqual([[sent, "cancelled"]]);
+  });
+
+  it("is not told of an answer that ends with the one before", () => {
+    session = createSession({
+      event: (key, event) => {
+        if (event.type === "done") {
+          session.played(key);
+        }
+      },
+      sound: () => undefined,
+    });
+    plug();
+    session.begin({ type: "text", text: "one" });
+    session.unplug();
+    expect(plug({ session: "two" })).toEqual([]);
+  });
+
+  it("gets no question that has waited for too long", () => {
+    const key = session.begin({ type: "text", text: "Open the door" });
+    vi.advanceTimersByTime(RESUME_MS + 1);
+    expect(plug()).toEqual([]);
+    expect(events).toMatchObject([
+      [key, { type: "error", code: "connection-lost" }],
+      [key, { outcome: "failed" }],
+    ]);
+    expect(read(plug({ session: "two" }))).toEqual([]);
+  });
+
+  it("of another person gets no question at all", () => {
+    const key = session.begin({ type: "text", text: "Open the door" });
+    session.abandon();
+    expect(outcomes()).toEqual([[key, "failed"]]);
+    expect(plug()).toEqual([]);
   });
 
   it("says so where a question is lost", () => {

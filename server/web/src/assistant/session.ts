@@ -1,6 +1,6 @@
 /**
  * One session with the server over all its connections: which turns are under way, what has come, and what has to be
- * sent again after a connection was lost. Knows no socket and no clock.
+ * sent again after a connection was lost. Knows no socket.
  */
 
 import { MICROPHONE_RATE } from "../audio/pcm";
@@ -14,6 +14,15 @@ const MOST_KEPT_BYTES = 28 * BYTES_PER_SECOND;
 
 /** Of a turn that waits for its wake word: who called longer ago has given up. */
 const MOST_WAITING_BYTES = 10 * BYTES_PER_SECOND;
+
+/** The server keeps a session without a connection for 30 s; what waits for longer will not be answered. */
+export const RESUME_MS = 30_000;
+
+/** What is said of a turn that has waited for longer. */
+const LOST = "The connection was lost for too long. Please ask again.";
+
+/** What is said of a turn that belongs to another person's session, or to nobody's. */
+const ABANDONED = "This was not answered before you signed in or out. Please ask again.";
 
 /** Turns that are done, of which it can still be told how much was heard. */
 const REMEMBERED_TURNS = 8;
@@ -40,12 +49,14 @@ export interface Session {
   readonly received: number;
   /** The first frame of a connection. */
   hello(start: Start): Frame;
-  /** A connection is there: `send` takes its frames. Sends what the server lacks. */
+  /** A connection is there: `send` takes its frames. Sends what the server lacks, and has not waited for too long. */
   plug(ready: Ready, send: (frame: Frame) => void): void;
   /** The connection is gone. */
   unplug(): void;
   /** The session is over: turns that have been sent are lost. */
   forget(): void;
+  /** The session is over, and somebody else may begin the next: turns that wait are lost as well. */
+  abandon(): void;
   /** A frame of the present connection. Returns an error that belongs to no turn. */
   take(frame: Frame): { code: string; text: string; fatal: boolean } | null;
   /** Begin a turn; the key names it from now on. One with wake words waits beside the turn before it. */
@@ -63,6 +74,8 @@ interface Turn {
   /** The server's, in this session. */
   number: number;
   frame: Listen | Text;
+  /** By Date.now(). */
+  begunAt: number;
   /** It was put on a connection, and may have been begun. */
   sent: boolean;
   /** The server has said something of it. */
@@ -100,8 +113,7 @@ export function createSession(events: SessionEvents): Session {
     }
   }
 
-  function lose(turn: Turn) {
-    const text = "The connection was lost for too long. Please ask again.";
+  function lose(turn: Turn, text = LOST) {
     if (turn.cancelled || turn.superseded) {
       end(turn, doneAs("cancelled"));
     } else {
@@ -158,11 +170,11 @@ export function createSession(events: SessionEvents): Session {
     send = null;
     id = "";
     last = 0;
-    report = null;
     for (const turn of turns.filter((turn) => turn.sent || turn.cancelled || turn.superseded)) {
       lose(turn);
     }
     done = [];
+    report = null; // the end of a turn may have been the end of its sound
   }
 
   return {
@@ -183,6 +195,9 @@ export function createSession(events: SessionEvents): Session {
         received = 1;
       }
       id = ready.session;
+      for (const turn of turns.filter((turn) => !turn.sent && Date.now() - turn.begunAt > RESUME_MS)) {
+        lose(turn); // a command that is carried out minutes later surprises people
+      }
       send = connection;
       last = ready.turn;
       if (report) {
@@ -208,6 +223,12 @@ export function createSession(events: SessionEvents): Session {
       send = null;
     },
     forget,
+    abandon() {
+      forget();
+      for (const turn of turns) {
+        lose(turn, ABANDONED);
+      }
+    },
     take(frame) {
       received += 1;
       if (typeof frame !== "string") {
@@ -251,7 +272,15 @@ export function createSession(events: SessionEvents): Session {
       }
       keys += 1;
       const turn = {
-        ...{ key: keys, number: 0, frame, waits, audio: createKeptAudio(MOST_KEPT_BYTES), audioEnded: false },
+        ...{
+          key: keys,
+          number: 0,
+          frame,
+          begunAt: Date.now(),
+          waits,
+          audio: createKeptAudio(MOST_KEPT_BYTES),
+          audioEnded: false,
+        },
         ...{ sent: false, known: false, cancelled: false, superseded: false },
       };
       turns = [...turns, turn];

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 
-import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, withValid } from "./store";
+import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, watchKept, withValid } from "./store";
 import { withTurn } from "./turns";
 import { DEFAULT_SETTINGS, type Turn } from "./types";
 
@@ -79,6 +79,27 @@ describe("the history", () => {
     localStorage.setItem("meadowlark.history", '{"version": 1, "turns": [7, {"id": "a"}, null]}');
     expect(loadHistory()).toEqual({ conversationId: "", turns: [] });
   });
+});
+
+it("hears of another tab that has cleared the history, or keeps other settings", () => {
+  const heard: unknown[] = [];
+  const end = watchKept(
+    () => heard.push("forgotten"),
+    ({ keepHistory }) => heard.push(keepHistory),
+  );
+  const tell = (key: string | null, newValue: string | null) => {
+    window.dispatchEvent(new StorageEvent("storage", { key, newValue }));
+  };
+  tell("meadowlark.history", null);
+  tell(null, null);
+  tell("meadowlark.history", '{"version": 1, "turns": []}'); // a tab that has said nothing itself
+  tell("another", null);
+  saveSettings({ ...DEFAULT_SETTINGS, keepHistory: false });
+  tell("meadowlark.settings", localStorage.getItem("meadowlark.settings"));
+  expect(heard).toEqual(["forgotten", "forgotten", false]);
+  end();
+  tell(null, null);
+  expect(heard).toHaveLength(3);
 });
 
 it("does without a storage", () => {

@@ -57,6 +57,21 @@ export function forgetHistory(): void {
   }
 }
 
+/** Calls when another tab of the page forgets the history, or keeps other settings; returns what ends it. */
+export function watchKept(forgotten: () => void, changed: (settings: Settings) => void): () => void {
+  const look = ({ key, newValue }: StorageEvent) => {
+    if ((key === HISTORY_KEY || key === null) && newValue === null) {
+      forgotten();
+    } else if (key === SETTINGS_KEY) {
+      changed(loadSettings());
+    }
+  };
+  window.addEventListener("storage", look);
+  return () => {
+    window.removeEventListener("storage", look);
+  };
+}
+
 /** Those of `changes` that a setting can have; a setting of another version or another hand may be anything. */
 export function withValid(settings: Settings, changes: Partial<Record<string, unknown>>): Settings {
   const valid = Object.entries(changes).filter(([key, value]) => {

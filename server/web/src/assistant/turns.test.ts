@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 
 import type { TurnEvent } from "./protocol";
-import { after, atRest, changed, sinceSpeech, withoutTurn, withTurn } from "./turns";
+import { after, atRest, changed, sinceSpeech, unheard, withoutTurn, withTurn } from "./turns";
 import { MOST_TURNS, type Timeline, type Turn } from "./types";
 
 const TIMELINE: Timeline = {
@@ -57,6 +57,14 @@ it("says in words for people what went wrong, and in the server's where it knows
     text: "Words.",
   });
   expect(spoken({ type: "error", code: "new-code", text: "" }).problem?.text).toContain("try again");
+});
+
+it("says so where an answer was not heard, unless something worse happened", () => {
+  expect(unheard(spoken()).problem).toMatchObject({
+    code: "no-sound",
+    text: expect.stringContaining("Click") as string,
+  });
+  expect(unheard(spoken({ type: "error", code: "engine", text: "x" })).problem?.code).toBe("engine");
 });
 
 it("keeps the last turns only", () => {

@@ -59,6 +59,11 @@ export function after(turn: Turn, event: TurnEvent): Turn {
   }
 }
 
+/** The answer, or a part of it, could not be played here. */
+export function unheard(turn: Turn): Turn {
+  return { ...turn, problem: turn.problem ?? { code: "no-sound", text: sentence("no-sound", "") } };
+}
+
 /** One that a page before this left behind has ended with it. */
 export function atRest(turn: Turn): Turn {
   return turn.outcome === "running" ? { ...turn, outcome: "cancelled" } : turn;
@@ -77,6 +82,9 @@ function sentence(code: string, text: string): string {
 
 const SENTENCES: Partial<Record<string, string>> = {
   "no-speech": "I heard nothing. Speak a little louder or closer, and check that the right microphone is chosen.",
+  "no-sound":
+    "This browser did not play the answer. Click anywhere on this page, check the sound of the browser and the " +
+    "loudspeaker, and ask again.",
   "not-woken": "That was not the wake word.",
   "other-satellite": "Another device heard you better, and answers.",
   "no-text": "There was no question in that. Write or say something.",

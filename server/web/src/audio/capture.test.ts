@@ -90,6 +90,18 @@ describe("letting go", () => {
     expect(states.at(-1)).toEqual({ state: "off" });
   });
 
+  it("happens as late of one that the person allows when it is not wanted any more", async () => {
+    let allow = () => {};
+    browser.asks = new Promise((resolve) => (allow = resolve));
+    const opening = capture.open(PROCESSING);
+    capture.rest();
+    allow();
+    expect(await opening).toBe(true);
+    await vi.advanceTimersByTimeAsync(REST_MS);
+    expect(browser.records).toBe(false);
+    expect(states.at(-1)).toEqual({ state: "off" });
+  });
+
   it("and asking again at once asks once", async () => {
     const first = capture.open(PROCESSING);
     capture.close();

@@ -15,7 +15,7 @@ export type Processing = Pick<Settings, "echoCancellation" | "noiseSuppression" 
 export interface Capture {
   /** Open it, or go on with it. True once frames come; false says that `onState` told why not. */
   open(processing: Processing): Promise<boolean>;
-  /** It is not used now: it closes after REST_MS, unless it is opened again. */
+  /** It is not used now: it closes after REST_MS, unless it is opened again. So does one that is not allowed yet. */
   rest(): void;
   /** Let go of it: the browser's recording mark goes out. */
   close(): void;
@@ -109,7 +109,7 @@ export function createCapture(onState: (state: Microphone) => void, onFrame: (pc
     },
     rest() {
       clearTimeout(resting);
-      resting = opened ? setTimeout(close, REST_MS) : undefined;
+      resting = opened || opening ? setTimeout(close, REST_MS) : undefined;
     },
     close() {
       close();

@@ -8,6 +8,7 @@ const RATE = 22_050;
 
 let context: FakeContext;
 let said: string[];
+let heard: number;
 let playback: Playback;
 
 beforeEach(() => {
@@ -17,7 +18,10 @@ beforeEach(() => {
   playback = createPlayback(
     {
       began: () => said.push("began"),
-      ended: (sounded) => said.push(sounded ? "ended" : "silent"),
+      ended: (sounded, seconds) => {
+        said.push(sounded ? "ended" : "silent");
+        heard = seconds;
+      },
     },
     (rate) => {
       context.sampleRate = rate;
@@ -86,6 +90,29 @@ describe("an answer", () => {
     playback.begin(RATE, 1);
     playback.end();
     expect(said).toEqual(["began", "ended", "ended"]);
+  });
+
+  it("ends once, however often that is said", () => {
+    context.outputLatency = 0.5;
+    playback.begin(RATE, 1);
+    playback.push(pcm(0.2));
+    playback.end();
+    context.run(0.4); // sent to the device, and not heard yet
+    playback.end();
+    expect(said).toEqual([]);
+    context.run(0.5);
+    expect(said).toEqual(["began", "ended"]);
+  });
+
+  it("says how much was heard where the browser falls silent in it", () => {
+    playback.begin(RATE, 1);
+    playback.push(pcm(2));
+    context.run(1.02);
+    context.mayResume = false;
+    void context.suspend();
+    context.run(1.1);
+    expect(said).toEqual(["began", "silent"]);
+    expect(heard).toBeCloseTo(1);
   });
 
   it("has the rate that it has, and all its channels", () => {

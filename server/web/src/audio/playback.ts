@@ -32,8 +32,11 @@ const LEVEL_SAMPLES = 1024;
 export interface PlaybackEvents {
   /** The first sound is in the air. */
   began(): void;
-  /** The last sound has been, or there will be none: `sounded` is false where the browser stayed silent. */
-  ended(sounded: boolean): void;
+  /**
+   * The last sound has been, or there will be none: `sounded` is false where the browser stayed silent, or fell silent
+   * after so many `seconds` of it.
+   */
+  ended(sounded: boolean, seconds: number): void;
 }
 
 export interface Playback {
@@ -158,8 +161,9 @@ export function createPlayback(
 
   function finish(utterance: Utterance, sounded: boolean) {
     if (current === utterance) {
+      const seconds = heard(utterance);
       silence(utterance);
-      events.ended(sounded);
+      events.ended(sounded, seconds);
     }
   }
 
@@ -195,7 +199,7 @@ export function createPlayback(
       }
       const ready = wake(rate);
       if (!ready) {
-        events.ended(false);
+        events.ended(false, 0);
         return;
       }
       const fader = ready.context.createGain();
@@ -239,7 +243,7 @@ export function createPlayback(
     },
     end() {
       const utterance = current;
-      if (!utterance) {
+      if (!utterance || utterance.complete) {
         return;
       }
       utterance.complete = true;

@@ -14,11 +14,12 @@ export interface Said {
 /** The one place from which a screen reader is told something: whole sentences, once they are complete. */
 export function LiveRegion({ state, said }: { state: AssistantState; said: readonly Said[] }) {
   const [opened] = useState(() => Date.now());
-  const news = state.turns.filter((turn) => turn.at >= opened).slice(-TOLD);
+  const told = state.turns.filter((turn) => turn.at >= opened).map(sentencesOf);
+  const news = told.filter((sentences) => sentences.length > 0).slice(-TOLD); // a silent one pushes none out
   return (
     <div aria-live="polite" className="sr-only" data-testid="announcements">
       <p>{connectionSentence(state.connection)}</p>
-      {news.flatMap(sentencesOf).map(({ key, text }) => (
+      {news.flat().map(({ key, text }) => (
         <p key={key}>{text}</p>
       ))}
       {said.map(({ id, text }) => (

@@ -51,6 +51,26 @@ test("more of a long memory comes when it is asked for", async () => {
   expect(screen.queryByRole("button", { name: "Show more" })).toBeNull();
 });
 
+test("a note that is forgotten while more is fetched does not come back", async () => {
+  let arrive = () => {};
+  const arrives = new Promise<void>((resolve) => (arrive = resolve));
+  vi.stubGlobal("fetch", async (...request: Parameters<typeof fetch>) => {
+    const answer = await server.fetch(...request);
+    await (typeof request[0] === "string" && request[0].includes("after=") ? arrives : undefined);
+    return answer;
+  });
+  render(<MemoryPage access={null} />);
+  await userEvent.click(await screen.findByRole("button", { name: "Show more" }));
+  await userEvent.click(screen.getByRole("button", { name: "Forget: The key is under the pot." }));
+  await userEvent.click(within(screen.getByRole("group", { name: "Forget this memory?" })).getByText("Forget"));
+  await waitFor(() => {
+    expect(screen.queryByText("The key is under the pot.")).toBeNull();
+  });
+  arrive();
+  await screen.findByText("The cat is Tom.");
+  expect(screen.queryByText("The key is under the pot.")).toBeNull();
+});
+
 test("a search shows what was found, or says that nothing was", async () => {
   render(<MemoryPage access={null} />);
   const field = await screen.findByRole("searchbox", { name: "Search" });

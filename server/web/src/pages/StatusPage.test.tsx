@@ -64,6 +64,7 @@ test("it shows how the engines are, who is connected, and how fast the last turn
 
 test("it asks again every few seconds, but not while nobody looks", async () => {
   render(<StatusPage />);
+  await after(0); // the first answer
   await after(3_000);
   await after(3_000);
   expect(asked).toBe(3);
@@ -74,6 +75,22 @@ test("it asks again every few seconds, but not while nobody looks", async () => 
   document.dispatchEvent(new Event("visibilitychange"));
   await after(0);
   expect(asked).toBe(4);
+});
+
+test("a slow answer is waited for, not asked for again", async () => {
+  vi.stubGlobal("fetch", async (_: string, { signal }: { signal: AbortSignal }) => {
+    asked += 1;
+    await new Promise((resolve) => setTimeout(resolve, 3_500));
+    signal.throwIfAborted();
+    return answer();
+  });
+  render(<StatusPage />);
+  await after(3_000);
+  await after(500);
+  expect(document.body.textContent).toContain("Attic is ready.");
+  expect(asked).toBe(1);
+  await after(3_000);
+  expect(asked).toBe(2);
 });
 
 test("what was known stays when the server is gone", async () => {

@@ -13,8 +13,10 @@ const EVERY_MS = 3000;
 
 /** How Meadowlark is: its engines, who is connected, the last turns. */
 export function StatusPage() {
-  const { value: status, problem, reload } = useLoaded(readStatus);
-  useWhileVisible(reload, EVERY_MS);
+  const { value: status, problem, loading, reload } = useLoaded(readStatus);
+  useWhileVisible(() => {
+    if (!loading) reload(); // a slow server is let finish
+  }, EVERY_MS);
   return (
     <div className="space-y-8">
       <PageHeading title="Status">{status === null ? "How Meadowlark is doing." : headline(status)}</PageHeading>

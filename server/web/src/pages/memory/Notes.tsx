@@ -184,7 +184,7 @@ function NoteList({ memory, first, found, changed }: ListProps) {
     setBusy(true);
     try {
       const page = await listNotes(memory, after);
-      setLines([...lines, ...page.notes.map(lineOf)]);
+      setLines((before) => [...before, ...page.notes.map(lineOf)]);
       setAfter(page.after);
       setProblem("");
     } catch (error) {
