@@ -30,8 +30,8 @@ _MOST_BYTES = 4 << 20
 _MOST_FOUND = 100
 """Memories of one search, as many as the server gives."""
 
-_GUEST = "guest"
-"""The role of a token with which nobody may act."""
+_ADMIN = "admin"
+"""The role that a house needs: whoever lends one speaks for all who live there."""
 
 HOUSEHOLD = "household"
 """The memory that everybody shares."""
@@ -53,10 +53,10 @@ class InvalidAuthError(ClientError):
     key = "invalid_auth"
 
 
-class GuestTokenError(InvalidAuthError):
-    """The token is one of a guest, who may talk, but to whom no house is lent."""
+class WeakTokenError(InvalidAuthError):
+    """The token is good, but may not do what a house needs."""
 
-    key = "guest_token"
+    key = "weak_token"
 
 
 class TooManyTriesError(ClientError):
@@ -172,8 +172,8 @@ class Client:
         if not isinstance(wyoming_port, int) or not isinstance(server_id, str) or not server_id:
             raise NotMeadowlarkError
         access = answer.get("access")
-        if isinstance(access, Mapping) and access.get("role") == _GUEST:
-            raise GuestTokenError
+        if isinstance(access, Mapping) and access.get("role") != _ADMIN:
+            raise WeakTokenError
         return Server(
             id=server_id,
             name=str(answer.get("name") or NAME),

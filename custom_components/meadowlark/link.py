@@ -131,7 +131,7 @@ class Link:
             try:
                 reason = await self._connect()
             except aiohttp.WSServerHandshakeError as error:
-                if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # a guest's is forbidden
+                if error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):  # a weak one is forbidden
                     self._entry.async_start_reauth(self._hass)
                     return
                 reason = f"HTTP status {error.status}"

@@ -14,7 +14,6 @@ from custom_components.meadowlark.client import (
     CannotConnectError,
     Client,
     ClientError,
-    GuestTokenError,
     InvalidAuthError,
     NoMemoryError,
     NoSuchMemoryError,
@@ -24,6 +23,7 @@ from custom_components.meadowlark.client import (
     TooManyTriesError,
     TooNewError,
     TooOldError,
+    WeakTokenError,
 )
 from custom_components.meadowlark.const import HOUSE_PROTOCOL
 
@@ -146,13 +146,13 @@ async def test_refusals_are_told_apart(session: ClientSession, refusal: int, err
     assert type(raised.value) is error
 
 
-@pytest.mark.parametrize("role", ["user", "admin", None])
-async def test_only_a_guest_is_refused(session: ClientSession, role: str | None) -> None:
-    async with HttpServer(access={"role": role, "token": "mine"}) as server:
+@pytest.mark.parametrize("role", ["guest", "user", None])
+async def test_a_house_needs_an_admins_token(session: ClientSession, role: str | None) -> None:
+    async with HttpServer(access={"role": "admin", "token": "mine"}) as server:
         client = Client(session, server.host, server.http_port, "some")
         assert (await client.server()).id == STATUS["id"]
-        server.status = {**server.status, "access": {"role": "guest", "token": "theirs"}}
-        with pytest.raises(GuestTokenError):
+        server.status = {**server.status, "access": {"role": role, "token": "theirs"}}
+        with pytest.raises(WeakTokenError):
             await client.server()
 
 

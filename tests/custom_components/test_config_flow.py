@@ -125,19 +125,19 @@ async def test_servers_that_do_not_fit_are_told_apart(hass: HomeAssistant, said:
     assert result["title"] == "Attic"
 
 
-async def test_a_guests_token_is_refused_in_all_forms(hass: HomeAssistant, set_up: SetUp) -> None:
+async def test_a_weak_token_is_refused_in_all_forms(hass: HomeAssistant, set_up: SetUp) -> None:
     guests = {"role": "guest", "token": "visitor"}
     async with HttpServer(token="secret", problem="engines are loading", access=guests) as server:
         given = {CONF_HOST: "127.0.0.1", CONF_PORT: server.http_port, CONF_TOKEN: "secret"}
         form = await _submit(hass, await _begin(hass), given)
-        assert form["errors"] == {CONF_TOKEN: "guest_token"}
+        assert form["errors"] == {CONF_TOKEN: "weak_token"}
 
         entry = await set_up(_entry("127.0.0.1", server.http_port, token="secret"))
         assert entry.state is ConfigEntryState.SETUP_ERROR
-        assert entry.error_reason_translation_key == "guest_token"
+        assert entry.error_reason_translation_key == "weak_token"
         [flow] = [flow for flow in hass.config_entries.flow.async_progress() if flow["context"]["source"] == "reauth"]
         form = await hass.config_entries.flow.async_configure(flow["flow_id"], {CONF_TOKEN: "secret"})
-        assert form["errors"] == {CONF_TOKEN: "guest_token"}
+        assert form["errors"] == {CONF_TOKEN: "weak_token"}
 
 
 async def test_a_server_that_takes_no_token_for_a_while_is_told(hass: HomeAssistant, set_up: SetUp) -> None:

@@ -33,7 +33,7 @@ CLIENT_KEYS = {
 ON_SETUP = {"not_ready", "no_memory", "no_such_memory", "no_satellite", "refused"}
 """Errors of the client that a flow cannot meet: it asks only what a server is."""
 
-OF_TOKENS = {"invalid_auth", "guest_token"}
+OF_TOKENS = {"invalid_auth", "weak_token"}
 """Errors of the client after which a flow asks for another token."""
 
 OF_FORMS = {"too_old", "too_new"}
