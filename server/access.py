@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from handlers.agent.access import AccessSettings
 from handlers.errors import SettingsError
 from handlers.session import Role, Session
-from server.origin import address_of, is_over_tls, is_own_page
+from server.origin import address_of, is_of_same_origin, is_over_tls, is_own_page
 from server.rate import Rates
-from server.tokens import Tokens
+from server.tokens import Token, Tokens
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ PAGE: web.AppKey[frozenset[str]] = web.AppKey("page", frozenset)
 """Paths of the page's files: they are the same for everybody, and know nothing before somebody signs in."""
 
 _WRONG_IN_A_MINUTE = 30
-"""Wrong tokens from one address, after which it has to wait: nobody types a token so often, and nobody guesses one."""
+"""Wrong tokens from one address, after which more of them are not looked at: nobody types one so often. Whoever has a
+good one is let in from there all the same: many may share an address, and a page of a stranger can show junk."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +79,21 @@ class _Shown:
     """A token that was shown, and where it may be looked up again."""
 
     tokens: Tokens
+    households: Mapping[str, AccessSettings]
     secret: str = field(repr=False)
 
     def access(self) -> Access | None:
         """None for a token that is none, or none any more; SettingsError where the tokens cannot be read."""
         token = self.tokens.find(self.secret)
-        return Access(token.name, token.may, token.user, token.tenant) if token is not None else None
+        return Access(token.name, self._role(token), token.user, token.tenant) if token is not None else None
+
+    def _role(self, token: Token) -> Role:
+        """A person's token allows no more than the person may, as in a turn."""
+        household = self.households.get(token.tenant)
+        if household is None or not token.user:
+            return token.may
+        person = household.users.get(token.user)
+        return min(token.may, Role.parse(household.unknown if person is None else person.role))
 
 
 _ACCESS = web.RequestKey("access", Access)
@@ -115,11 +126,14 @@ def ask_for_token(tokens: Tokens, requests_a_minute: int = 0) -> Middleware:
 class Gate:
     """Looks up the tokens that are shown, and counts: wrong ones, and requests."""
 
-    def __init__(self, tokens: Tokens, requests_a_minute: int = 0, tenants: Collection[str] = ("",)) -> None:
-        """`requests_a_minute` are those of a token or, where none is shown, of an address; 0 is any number. Tokens of
-        other tenants than `tenants` are refused."""
+    def __init__(
+        self, tokens: Tokens, requests_a_minute: int = 0, households: Mapping[str, AccessSettings] | None = None
+    ) -> None:
+        """`requests_a_minute` are those of a token or, where none is shown, of an address; 0 is any number. Of the
+        `households`, by their tenants' keys, are the persons; tokens of other tenants are refused. None is the
+        server's own with plain settings."""
         self._tokens = tokens
-        self._tenants = tenants
+        self._households = {"": AccessSettings()} if households is None else households
         self._wrong = Rates(_WRONG_IN_A_MINUTE)
         self._requests = Rates(requests_a_minute)
         self._told = ""
@@ -139,9 +153,9 @@ class Gate:
                 if by_cookie and secret and access.status == 401:
                     take_back(access, request)
                 return access
-            if by_cookie and not is_own_page(request):
+            if by_cookie and not (is_own_page(request) and is_of_same_origin(request)):
                 return _refused(403, "This page is not the server's own: open the page that the server itself serves")
-            request[_ACCESS], request[_SHOWN] = access, _Shown(self._tokens, secret)
+            request[_ACCESS], request[_SHOWN] = access, self._shown(secret)
             return await handler(request)
 
         return check
@@ -149,16 +163,16 @@ class Gate:
     def look_up(self, request: web.Request, secret: str) -> Access | web.Response:
         """What a token allows, or the answer to one that is none. Counts as a request of the token."""
         address = address_of(request)
-        if (wait := self._wrong.wait(address)) > 0:
-            return _wait(wait, "Too many wrong tokens came from this address: wait a little")
         try:
-            access = _Shown(self._tokens, secret).access() if secret else None
+            access = self._shown(secret).access() if secret else None
         except SettingsError as error:
             if str(error) != self._told:  # the log has it once, and not for every request
                 _LOGGER.error("Nobody is let in over HTTP: %s", error)
             self._told = str(error)
             return _refused(503, "The server cannot read its tokens; its log says what to do", {"Retry-After": "60"})
         self._told = ""
+        if access is None and secret and (wait := self._wrong.wait(address)) > 0:
+            return _wait(wait, "Too many wrong tokens came from this address: wait a little")
         if (often := self._too_often(f"token {access.token}" if access is not None else address)) is not None:
             return often
         if access is None:
@@ -169,13 +183,16 @@ class Gate:
                 "Send 'Authorization: Bearer TOKEN'; a new token is made with  meadowlark-server token add NAME",
                 {"WWW-Authenticate": "Bearer"},
             )
-        if access.tenant not in self._tenants:
+        if access.tenant not in self._households:
             return _refused(
                 403,
                 f"The token '{access.token}' is for the tenant '{access.tenant}', which this server does not have: add "
                 "it to the setting tenants, or make another token",
             )
         return access
+
+    def _shown(self, secret: str) -> _Shown:
+        return _Shown(self._tokens, self._households, secret)
 
     def _too_often(self, key: str) -> web.Response | None:
         wait = self._requests.wait(key)

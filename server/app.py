@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from wyoming.error import Error
@@ -18,17 +18,20 @@ from wyoming.info import Describe, Info
 from handlers import __version__
 from handlers.agent.handler import AgentHandler
 from handlers.agent.stage import Request
+from handlers.agent.tools.stage import ToolError
 from handlers.asr.handler import AsrHandler
 from handlers.errors import MeadowlarkError, SettingsError
 from handlers.pipeline.handler import PipelineHandler
 from handlers.pipeline.notices import NoticeHandler
 from handlers.pipeline.turn import Pipeline
+from handlers.session import Role
 from handlers.timeline import Timeline
 from handlers.tts.handler import TtsHandler
 from handlers.wake.handler import WakeHandler
 from handlers.wire.client import connect
 from handlers.wire.connection import Connection, Service
 from server import data_folder
+from server.audit_cli import written_down
 from server.describe import info_event
 from server.discovery import Announcer
 from server.engines import Engines, load_engines
@@ -37,9 +40,10 @@ from server.household import Household
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.pairing import page_address, pairing_link, show_first
+from server.retention import keep_pruning
 from server.settings import ServerSettings, join_address
 from server.tenants import Tenant, tenants_of
-from server.tokens import Tokens
+from server.tokens import FIRST, Tokens
 from server.voice_stream import Voices
 from server.wyoming import WyomingServer
 
@@ -57,6 +61,7 @@ class App:
         self._metrics = Metrics()
         self._status = Status(tenants_of(settings))
         self._owned = contextlib.AsyncExitStack()
+        self._served: list[Callable[[], Awaitable[None]]] = []  # how to end what the tenants' clients use
         self._wyoming: WyomingServer | None = None
         self._http: HttpServer | None = None
 
@@ -100,6 +105,11 @@ class App:
             await asyncio.to_thread(self._begin_tokens)
         engines = await load_engines(settings)
         self._owned.push_async_callback(engines.close)
+        audits = [household.audit for household in engines.households.values()]
+        pruning = asyncio.create_task(keep_pruning(audits, engines.recordings.values()))
+        self._owned.push_async_callback(_end, pruning)
+        self._owned.push_async_callback(self._http.close)  # once more: no request may use engines that are closed
+        self._owned.push_async_callback(self._end_serving)
         for tenant in self._status.tenants.values():
             await self._open(tenant, engines)
         self._metrics.watch_cache(engines.synthesizer)
@@ -118,9 +128,14 @@ class App:
 
     def _begin_tokens(self) -> None:
         """Make the first token, and show it on the terminal: it is shown nowhere else, and never again."""
+        tokens = Tokens(self._settings.data_dir)
+        told = {"name": FIRST, "role": Role.ADMIN.word}
         try:
-            secret = Tokens(self._settings.data_dir).add_first()
-        except SettingsError as error:  # the satellites are served all the same
+            with contextlib.ExitStack() as making:
+                if not tokens.all():
+                    making.enter_context(written_down(self._settings, "token/add", told, "meadowlark-server"))
+                secret = tokens.add_first()
+        except (SettingsError, ToolError) as error:  # the satellites are served all the same
             _LOGGER.error("HTTP lets nobody in without a token: %s", error)
             return
         if secret:
@@ -138,15 +153,15 @@ class App:
                 await wyoming.start()
             except SettingsError as error:
                 raise SettingsError(f"tenants.{tenant.key}.wyoming: {error}" if tenant.key else str(error)) from None
-            self._owned.push_async_callback(wyoming.close)
+            self._served.append(wyoming.close)
             tenant.wyoming_port, tenant.connections = lambda: wyoming.port, lambda: wyoming.connections
             if tenant.key:
                 _LOGGER.info("Satellites of the tenant %s connect to port %d", tenant.key, wyoming.port)
         port = tenant.wyoming_port()
         houses = Houses(household.agent, household.notices, self._status.server_id, port, tenant.on_timeline)
-        self._owned.push_async_callback(houses.close)
+        self._served.append(houses.close)
         voices = Voices(pipeline) if tenant.limits is None else Voices(pipeline, tenant.limits.sessions)
-        self._owned.push_async_callback(voices.close)
+        self._served.append(voices.close)
         tenant.houses, tenant.voices = houses, voices
 
     def _make_wyoming(
@@ -190,6 +205,14 @@ class App:
             self._wyoming = server
             self._metrics.watch_connections(lambda: server.connections, lambda: server.refused)
         return server
+
+    async def _end_serving(self) -> None:
+        """End the connections of all households at the same time: each may wait some seconds for its clients."""
+        self._status.ready = None
+        outcomes = await asyncio.gather(*(close() for close in self._served), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     def _on_timeline(self, tenant: Tenant, timeline: Timeline) -> None:
         self._metrics.observe(timeline)

@@ -46,12 +46,11 @@ def show(folder: Path, since: str, who: str, *, follow: bool) -> None:
 
 
 @contextlib.contextmanager
-def written_down(settings: ServerSettings, command: str, arguments: Mapping[str, object]) -> Iterator[None]:
-    """The length of something that is done on the command line, with its entry in the log. ToolError where that cannot
-    be written, and then the block is not entered."""
-    audit = Audit(settings.data_dir / "audit", settings.agent.audit.keep_days)
-    session = Session(_account(), role=Role.ADMIN)
-    action = Action(command.replace(" ", "/"), arguments, session, f"meadowlark-server {command}")
+def written_down(settings: ServerSettings, tool: str, arguments: Mapping[str, object], heard: str) -> Iterator[None]:
+    """The length of something that whoever runs the server does, with its entry in the log; `heard` is the command.
+    Blocks. ToolError where that cannot be written, and then the block is not entered."""
+    audit = Audit(settings.data_dir / "audit")
+    action = Action(tool, arguments, Session(_account(), role=Role.ADMIN), heard)
     try:
         asyncio.run(audit.attempt(action))
         ending = Ending()

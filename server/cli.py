@@ -114,14 +114,14 @@ def _change_tokens(arguments: argparse.Namespace, settings: ServerSettings) -> N
     tokens = Tokens(settings.data_dir)
     if arguments.action == "add":
         told = {name: getattr(arguments, name) for name in ("name", "role", "user", "tenant")}
-        with written_down(settings, "token add", told):
+        with written_down(settings, "token/add", told, "meadowlark-server token add"):
             _require_tenant(arguments.tenant, settings)
-        secret = tokens.add(arguments.name, Role.parse(arguments.role), arguments.user, arguments.tenant)
+            secret = tokens.add(arguments.name, Role.parse(arguments.role), arguments.user, arguments.tenant)
         print(secret, flush=True)  # alone on stdout, for scripts
         _show_link(settings, secret, code=not arguments.no_qr and sys.stderr.isatty())
         print("Keep it: it is not shown again.", file=sys.stderr)
     elif arguments.action == "revoke":
-        with written_down(settings, "token revoke", {"name": arguments.name}):
+        with written_down(settings, "token/revoke", {"name": arguments.name}, "meadowlark-server token revoke"):
             tokens.revoke(arguments.name)
         print(f"The token '{arguments.name}' is revoked.")
     else:

@@ -28,7 +28,7 @@ from server.house_protocol import (
     Welcome,
 )
 from server.house_session import GOING_AWAY, REPLACED, HouseSession
-from server.json_api import error_answer
+from server.json_api import error_answer, with_retry
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ MOST_HOUSES = 8
 """Home Assistants at the same time: a home has one, its owner a second one to try things."""
 
 _MOST_CONNECTIONS = 2 * MOST_HOUSES
-"""With those that have not said yet who they are."""
+"""With those that have not said yet who they are. One token has at most half of these, and of the houses."""
 
 _HEARTBEAT_SECONDS = 20.0
 """A ping as often, so that a Home Assistant that is gone without a word is noticed after half a minute."""
@@ -47,12 +47,13 @@ _CLOSE_SECONDS = 4.0
 """For the farewell of all when the server stops."""
 
 
-_REMEDY = "make another one with  meadowlark-server token add 'Home Assistant'"
+_REMEDY = "make another one with  meadowlark-server token add 'Home Assistant' --role admin"
 """What helps whoever came with one that is not for houses."""
 
 
 class Houses:
-    """All Home Assistants that are connected. One connection for each; of two with one `instance` the newer stays."""
+    """All Home Assistants that are connected. One connection for each; of two with one `instance` and one token the
+    newer stays. Only an admin's token is let in: a house says who speaks there, and what its tools do."""
 
     def __init__(
         self,
@@ -68,8 +69,8 @@ class Houses:
         self._server_id = server_id
         self._wyoming_port = wyoming_port
         self._on_timeline = on_timeline
-        self._connections: dict[asyncio.Task[object], HouseSession] = {}
-        self._sessions: dict[str, HouseSession] = {}
+        self._connections: dict[asyncio.Task[object], tuple[str, HouseSession]] = {}  # with the token of each
+        self._sessions: dict[tuple[str, str], HouseSession] = {}  # by token and instance
         self._closing = False
         agent.on_attention(lambda busy: self._tell_all(Busy(busy=busy)))
         notices.on_arrival(lambda _: self._tell_all(Satellites(satellites=self._satellites())))
@@ -97,13 +98,16 @@ class Houses:
                 503, "The server stops" if self._closing else "Too many connections: close some, try again"
             )
         access = access_of(request)
-        if access.role < Role.USER:
-            return error_answer(403, f"The token '{access.token}' is a guest's, who lends no house: {_REMEDY}")
         if access.user:
             return error_answer(403, f"The token '{access.token}' is one person's, and a house has several: {_REMEDY}")
-        again = partial(access_now, request)
-        session = HouseSession(socket, self._agent, self._admit, self._on_timeline, access, again)
-        self._connections[task] = session
+        if access.role < Role.ADMIN:
+            return error_answer(403, f"The token '{access.token}' is no admin's, who alone lends a house: {_REMEDY}")
+        ours = sum(token == access.token for token, _ in self._connections.values())
+        if access.token and ours >= _MOST_CONNECTIONS // 2:
+            return with_retry(error_answer(429, f"The token '{access.token}' has {ours} connections: close some"))
+        admit, again = partial(self._admit, access.token), partial(access_now, request)
+        session = HouseSession(socket, self._agent, admit, self._on_timeline, access, again)
+        self._connections[task] = (access.token, session)
         try:
             await socket.prepare(request)
             await session.run()
@@ -111,8 +115,8 @@ class Houses:
             return error_answer(400, "The connection was closed")
         finally:
             del self._connections[task]
-            for instance in [key for key, other in self._sessions.items() if other is session]:
-                del self._sessions[instance]
+            for key in [key for key, other in self._sessions.items() if other is session]:
+                del self._sessions[key]
                 _LOGGER.info("A Home Assistant has gone")
             if request.transport is not None:
                 request.transport.abort()  # what was not taken by now would stay for ever
@@ -121,20 +125,24 @@ class Houses:
     async def close(self) -> None:
         """End all connections, and let in no more."""
         self._closing = True
-        for session in self._connections.values():
+        for _, session in self._connections.values():
             session.end(GOING_AWAY, "the server stops")
         if self._connections:
             await asyncio.wait(list(self._connections), timeout=_CLOSE_SECONDS)
 
-    def _admit(self, session: HouseSession, hello: Hello) -> Welcome:
-        before = self._sessions.pop(hello.instance, None)
+    def _admit(self, token: str, session: HouseSession, hello: Hello) -> Welcome:
+        before = self._sessions.pop((token, hello.instance), None)
+        ours = sum(key[0] == token for key in self._sessions)
         if before is not None:
             before.end(REPLACED, "replaced")
-        elif len(self._sessions) >= MOST_HOUSES:
-            raise RequestError("too-many", f"{MOST_HOUSES} Home Assistants are connected: stop one of them")
+        elif len(self._sessions) >= MOST_HOUSES or (token and ours >= MOST_HOUSES // 2):
+            raise RequestError(
+                "too-many",
+                f"{MOST_HOUSES} Home Assistants are connected, or {MOST_HOUSES // 2} with this token: stop one of them",
+            )
         else:
             _LOGGER.info("A Home Assistant is connected: version %r", hello.version)
-        self._sessions[hello.instance] = session
+        self._sessions[token, hello.instance] = session
         return Welcome(
             version=__version__,
             id=self._server_id,

@@ -94,7 +94,7 @@ class HouseTurn:
             token=self._access.token,
             token_role=self._access.role,
             language=turn.language,
-            conversation=turn.conversation_id or uuid4().hex,
+            conversation=self._access.conversation(turn.conversation_id or uuid4().hex),
         )
         session = with_language(session, settings)
         return Request(text, session, lent=self._lender.lend(session.language))

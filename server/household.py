@@ -17,7 +17,7 @@ from handlers.agent.memory.background import Upkeep
 from handlers.agent.memory.index import SearchIndex, open_index
 from handlers.agent.memory.journal import Journal
 from handlers.agent.memory.memories import Memories
-from handlers.agent.memory.places import PrivatePlaces
+from handlers.agent.memory.places import Everywhere, PrivatePlaces
 from handlers.agent.memory.recall import Recall
 from handlers.agent.memory.settings import MemorySettings
 from handlers.agent.safety.audit import Audit
@@ -81,12 +81,13 @@ async def open_household(
         memories, no_memory = await open_memories(settings, folder / "memory", engines, house.people, tenant)
         if memories is not None:
             owned.push_async_callback(memories.close)
+        private = await asyncio.to_thread(_private_places, folder / "memory") if memories is None else memories.private
         notices = Notices(synthesizer)
         bell = Bell(notices, lambda tag: skills.phrases(tag), house=house)
         owned.push_async_callback(bell.close)
         schedule = Schedule(folder / "schedule.sqlite", bell.ring, watch=bell.watch)
         owned.push_async_callback(schedule.close)
-        skills = await asyncio.to_thread(_load_skills, settings, schedule, memories)
+        skills = await asyncio.to_thread(_load_skills, settings, schedule, memories, private)
         tell_of_arrivals(schedule, notices, house)
         await schedule.start()
         sources: list[ToolSource] = [
@@ -106,6 +107,7 @@ async def open_household(
             house,
             tenant=tenant,
             turns_a_minute=turns_a_minute,
+            private=Everywhere() if private is None else private,
         )
         return Household(agent, skills, notices, audit, no_memory, schedule.not_kept, owned.pop_all())
 
@@ -151,6 +153,15 @@ async def open_memories(
     return memories, engines.problem
 
 
+def _private_places(folder: Path) -> PrivatePlaces | None:
+    """Where nothing is kept, though there is no memory; None where that cannot be read: then nothing is kept at all."""
+    try:
+        return PrivatePlaces(folder / "private.json")
+    except MeadowlarkError as error:
+        _LOGGER.error("No words and no sound are kept: %s", error)
+        return None
+
+
 def _open_journal(memory: MemorySettings, folder: Path, tenant: str) -> tuple[Journal, SearchIndex]:
     journal = Journal(folder)
     if journal.notice:
@@ -162,6 +173,8 @@ def _open_journal(memory: MemorySettings, folder: Path, tenant: str) -> tuple[Jo
         raise
 
 
-def _load_skills(settings: AgentSettings, schedule: Schedule, memories: Memories | None) -> Skills:
-    memory = MemorySkill(memories, switched_off=not settings.memory.enabled)
+def _load_skills(
+    settings: AgentSettings, schedule: Schedule, memories: Memories | None, places: PrivatePlaces | None
+) -> Skills:
+    memory = MemorySkill(memories, switched_off=not settings.memory.enabled, places=places)
     return Skills([*standard_skills(), ScheduleSkill(schedule), memory], custom=settings.custom_sentences)

@@ -15,9 +15,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from handlers import __version__
 from handlers.agent.safety.audit import Audit
 from handlers.errors import SettingsError
+from handlers.session import Role
 from server.access import PAGE, Access, Gate, access_of
 from server.announce_api import AnnounceApi
 from server.audit_api import AuditApi
+from server.connections import Connections
 from server.conversation_api import ConversationApi
 from server.engines import Engines
 from server.house_api import PATH as HOUSE_PATH
@@ -44,8 +46,20 @@ from server.voice_api import VoiceApi
 from server.voice_stream import PATH as VOICE_PATH
 from server.websocket import websocket_route
 
+_KEEPALIVE_SECONDS = 30.0
+"""For a request's headers to arrive, from the start of its connection or the end of the request before."""
+
+_TLS_SECONDS = 10.0
+"""For the handshake of TLS, whose connections are not counted yet."""
+
+_READY_SECONDS = 1.0
+"""How long what was found out for `/ready` is told to all who ask: anybody may, and each look is a connection."""
+
 _SHUTDOWN_SECONDS = 2.0
 """For requests under way when the server stops."""
+
+_BACKLOG = 128
+"""Connections that wait to be taken, as aiohttp has it."""
 
 _EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -102,6 +116,34 @@ class Status:
         }
 
 
+class _Readiness:
+    """What is wrong with the server, looked at by one for all who ask at about the same time."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+        self._looking: asyncio.Task[str] | None = None
+        self._until = 0.0
+
+    async def problem(self) -> str:
+        """'' where nothing is."""
+        if self._status.ready is None:
+            return "engines are loading"
+        if self._looking is None or (self._looking.done() and time.monotonic() >= self._until):
+            self._looking = asyncio.create_task(self._look(self._status.ready), name="look whether all is ready")
+        return await asyncio.shield(self._looking)
+
+    async def close(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
+    async def _look(self, ready: Callable[[], Awaitable[str]]) -> str:
+        try:
+            return await ready()
+        finally:
+            self._until = time.monotonic() + _READY_SECONDS
+
+
 class HttpServer:
     """Serves HTTP on some addresses until closed. With `tokens`, all but the page and the health routes ask for one."""
 
@@ -122,7 +164,8 @@ class HttpServer:
         settings = settings or ServerSettings()
         self._speech = Speech(lambda: status.engines, settings)
         talks = {key: Talk(tenant, settings.http.questions) for key, tenant in status.tenants.items()}
-        gate = None if tokens is None else Gate(tokens, settings.http.requests_a_minute, status.tenants)
+        households = {key: household.access for key, household in settings.households.items()}
+        gate = None if tokens is None else Gate(tokens, settings.http.requests_a_minute, households)
 
         def talk(access: Access) -> Talk:
             return talks[access.tenant]
@@ -152,15 +195,21 @@ class HttpServer:
         )
         self._http_settings = settings.http
         self._watching: asyncio.Task[None] | None = None
+        self._readiness = _Readiness(status)
+        self._listening: list[asyncio.Server] = []
         self._runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, logger=_CONNECTIONS_LOGGER
+            app,
+            access_log=None,
+            keepalive_timeout=_KEEPALIVE_SECONDS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            logger=_CONNECTIONS_LOGGER,
         )
 
     @property
     def port(self) -> int:
         """The port, once started."""
-        addresses = self._runner.addresses
-        return int(addresses[0][1]) if addresses else self._port
+        sockets = [socket for server in self._listening for socket in server.sockets]
+        return int(sockets[0].getsockname()[1]) if sockets else self._port
 
     async def start(self) -> None:
         """Listen; SettingsError when an address or the certificate cannot be used."""
@@ -170,12 +219,23 @@ class HttpServer:
         self._app[PAGE] = frozenset(route.path for route in page)
         self._app.add_routes(page)
         await self._runner.setup()
-        port = self._port
+        assert self._runner.server is not None
+        connections, loop, port = Connections(self._runner.server), asyncio.get_running_loop(), self._port
+        handshake_seconds = None if context is None else _TLS_SECONDS
         for host in self._hosts:
             try:
-                await web.TCPSite(self._runner, host, port, reuse_address=True, ssl_context=context).start()
+                server = await loop.create_server(
+                    connections,
+                    host,
+                    port,
+                    ssl=context,
+                    backlog=_BACKLOG,
+                    reuse_address=True,
+                    ssl_handshake_timeout=handshake_seconds,
+                )
+                self._listening.append(server)
             except OSError as error:
-                await self._runner.cleanup()
+                await self._stop_listening()
                 raise SettingsError(
                     f"HTTP cannot listen on {host} port {port} ({error.strerror}): "
                     "stop the program that uses it, or choose another with --http"
@@ -189,14 +249,20 @@ class HttpServer:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
-        await self._runner.cleanup()
+        await self._stop_listening()
+        await self._readiness.close()
         await self._speech.close()
+
+    async def _stop_listening(self) -> None:
+        for server in self._listening:
+            server.close()
+        await self._runner.cleanup()
 
     async def _health(self, request: web.Request) -> web.Response:
         return web.json_response({"status": "alive", "version": __version__})
 
     async def _ready(self, request: web.Request) -> web.Response:
-        problem = "engines are loading" if self._status.ready is None else await self._status.ready()
+        problem = await self._readiness.problem()
         if problem:
             return web.json_response({"status": "not ready", "reason": problem}, status=503)
         return web.json_response({"status": "ready", "version": __version__})
@@ -207,6 +273,9 @@ class HttpServer:
             return error_answer(
                 403, f"The token '{access.token}' is a tenant's, and the metrics are the whole server's"
             )
+        needed = Role.ADMIN if len(self._status.tenants) > 1 else Role.USER
+        if access.role < needed:
+            return error_answer(403, f"The token '{access.token}' may not see the metrics: those of {needed.word}s may")
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _EXPOSITION_TYPE})
 
     async def _voice_status(self, request: web.Request) -> web.Response:

@@ -15,7 +15,7 @@ from pydantic.config import JsonDict
 
 from handlers.errors import BusyError, MeadowlarkError, RequestError
 from server.access import Access, asks_for_token
-from server.origin import is_own_name, is_own_page
+from server.origin import is_brought, is_own_name, is_own_page
 
 _STATUS = {
     "busy": 429,
@@ -49,6 +49,9 @@ BODY_SECONDS = 30.0
 """For a body of JSON to arrive: a few kilobytes at most, sent as soon as the request is."""
 
 _TOO_LARGE = "The body is too large: a memory is one sentence, and a file of them goes to …/import"
+
+_GUARDED = ("/api/", "/v1/", "/metrics")
+"""All but the page and the health, which are the same for everybody."""
 
 _GONE = 499
 """What nginx calls it; nobody is there to read it."""
@@ -98,11 +101,17 @@ def is_text(value: str) -> str:
 
 @web.middleware
 async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """For all of /api and /v1: what aiohttp refuses by itself is a sentence in JSON too, and pages of strangers get
-    nothing. It stands behind the check of the token: whoever has none is told that first, whatever name they know us
-    by."""
-    if not request.path.startswith(("/api/", "/v1/")):
+    """For all of /api and /v1, and the metrics: what aiohttp refuses by itself is a sentence in JSON too, and pages of
+    strangers get nothing, nor does anybody from elsewhere where no token is asked for. It stands behind the check of
+    the token: whoever has none is told that first, whatever name they know us by."""
+    if not request.path.startswith(_GUARDED):
         return await handler(request)
+    if not asks_for_token(request) and is_brought(request):
+        return error_answer(
+            403,
+            "A proxy brings this request, and without tokens everybody behind it would be the owner of this server: "
+            "set http.tokens: on",
+        )
     if not is_own_page(request):
         return error_answer(403, "This page is not the server's own: open the page that the server itself serves")
     if not (asks_for_token(request) or is_own_name(request)):
@@ -129,14 +138,17 @@ async def answer_in_json(request: web.Request, handler: Handler) -> web.StreamRe
         return web.Response(status=_GONE)
 
 
-async def read_body(request: web.Request, shape: type[T]) -> T:
-    """A JSON object of this shape; BodyError for another, RequestError where none comes in time."""
+async def read_body(request: web.Request, shape: type[T], seconds: float | None = None) -> T:
+    """A JSON object of this shape; BodyError for another, RequestError where none comes in `seconds`, else in those of
+    all bodies, GoneError where the client goes first."""
     require_type(request, JSON)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(BODY_SECONDS if seconds is None else seconds):
             body = await request.read()
     except TimeoutError:
         raise RequestError("timeout", "The body did not arrive in time: send it again") from None
+    except ConnectionError:
+        raise GoneError from None
     try:
         return shape.model_validate_json(body)
     except ValidationError as error:

@@ -32,7 +32,17 @@ from handlers.agent.safety.audit import Action, Audit, Ending
 from handlers.errors import MeadowlarkError, RequestError
 from handlers.session import Role
 from server.access import Access, access_of
-from server.json_api import Body, error_answer, is_text, read_body, refusal, require_type, whole_number, with_retry
+from server.json_api import (
+    Body,
+    GoneError,
+    error_answer,
+    is_text,
+    read_body,
+    refusal,
+    require_type,
+    whole_number,
+    with_retry,
+)
 
 PATH = "/api/v1/memory"
 
@@ -267,6 +277,8 @@ class MemoryApi:
                     await _save(request.content.iter_chunked(_CHUNK), path)
             except TimeoutError:
                 raise RequestError("timeout", "The file did not come in time: send it in parts") from None
+            except ConnectionError:
+                raise GoneError from None
             try:
                 async with self._acting(request, "import", owner) as ending:
                     imported = await memories.import_file(owner, path)

@@ -13,6 +13,9 @@ from server.settings import is_loopback
 NAMES: web.AppKey[tuple[str, ...]] = web.AppKey("names", tuple)
 """Names of the server that its settings know, in lower case."""
 
+_OF_PROXIES = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+"""What proxies say of those whom they bring."""
+
 _IPV6_NETWORK = 64
 """Bits of an IPv6 address that are one household's; of the rest its machines take a new one whenever they like."""
 
@@ -21,11 +24,19 @@ def address_of(request: web.Request) -> str:
     """The machine that asks, by its address (IPv6: by its network), also behind a proxy on this machine."""
     address = request.remote or ""
     if is_loopback(address):
-        address = request.headers.get("X-Forwarded-For", address).rpartition(",")[2].strip()
+        # What came in the header's earlier lines and words, anybody may have sent to the proxy.
+        address = request.headers.getall("X-Forwarded-For", [address])[-1].rpartition(",")[2].strip()
+    return network_of(address) or request.remote or ""
+
+
+def network_of(address: str) -> str:
+    """What stands for a machine that has this address: of IPv6 its network. '' for what is no address."""
     with contextlib.suppress(ValueError):
         ip = ipaddress.ip_address(address)
+        if isinstance(ip, ipaddress.IPv6Address):
+            ip = ip.ipv4_mapped or ip  # else all of IPv4 would be one network
         return str(ipaddress.ip_network((ip, _IPV6_NETWORK), strict=False)) if ip.version == 6 else str(ip)
-    return request.remote or ""
+    return ""
 
 
 def is_over_tls(request: web.Request) -> bool:
@@ -46,6 +57,17 @@ def is_own_page(request: web.Request) -> bool:
     except ValueError:  # it is no address
         return False
     return bool(netloc) and netloc in ours
+
+
+def is_of_same_origin(request: web.Request) -> bool:
+    """Whether it may come from a page of this very port, or from none: to a browser the other ports of a host are of
+    the same site, and get its cookies. It always says where a page came from that can send more than a GET."""
+    return "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") in ("same-origin", "none")
+
+
+def is_brought(request: web.Request) -> bool:
+    """Whether a proxy brings it, and says so: it may come from anywhere."""
+    return any(name in request.headers for name in _OF_PROXIES)
 
 
 def is_own_name(request: web.Request) -> bool:

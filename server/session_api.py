@@ -11,6 +11,12 @@ from handlers.errors import MeadowlarkError
 from server.access import OWNER, SESSION, Access, Gate, access_of, asks_for_token, give, take_back
 from server.json_api import Body, is_text, read_body, refusal
 
+_MOST_BYTES = 4096
+"""Of the body of a sign-in, which anybody may send: a token has 43 characters."""
+
+SECONDS = 5.0
+"""For it to arrive."""
+
 
 class SignInBody(Body):
     """A token, as it was shown when it was made."""
@@ -33,7 +39,7 @@ class SessionApi:
 
     async def _sign_in(self, request: web.Request) -> web.Response:
         try:
-            secret = (await read_body(request, SignInBody)).token
+            secret = (await read_body(request.clone(client_max_size=_MOST_BYTES), SignInBody, SECONDS)).token
         except MeadowlarkError as error:
             return refusal(error)
         if self._gate is None:

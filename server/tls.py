@@ -57,6 +57,8 @@ class Certificate:
             self._newest = _load(self._certificate, self._key)
         except SettingsError as error:
             _LOGGER.error("HTTPS goes on with the certificate that it has: %s", error)
+        except Exception:  # whatever is wrong with them, the next ones are to be taken
+            _LOGGER.exception("HTTPS goes on with the certificate that it has: the new one cannot be read")
         else:
             _LOGGER.info("HTTPS has a new certificate")
 

@@ -11,6 +11,7 @@ import hmac
 import json
 import logging
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
@@ -40,6 +41,8 @@ _OLD_FILE = "http-token"
 _FILE = "tokens.json"
 _LOCK = "tokens.lock"
 _VERSION = 1
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _LOCK_SECONDS = 5.0
 """Another process needs milliseconds to write the file."""
@@ -224,6 +227,10 @@ def _parsed(document: Mapping[str, object]) -> dict[str, Token]:
         raise ValueError("no list of tokens")
     tokens = [Token(**one) for one in listed]
     for token in tokens:
+        if not all(isinstance(value, str) for value in asdict(token).values()):
+            raise ValueError("a token has a field that is no text")
+        if not _SHA256.fullmatch(token.sha256):
+            raise ValueError(f"the token '{token.name}' has no SHA-256")
         Role.parse(token.role)
     return {token.name: token for token in tokens}
 

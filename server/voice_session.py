@@ -77,7 +77,7 @@ _STALL_SECONDS = RESUME_SECONDS + 10.0
 """A microphone may be silent while its connection is looked for."""
 
 _CANCEL_SECONDS = 5.0
-"""For a cancelled turn; one that waits for a device to be switched is left behind."""
+"""For a cancelled turn; one that waits for a device to be switched is left behind, and counts as ended."""
 
 _ANSWERS = 4
 """Of which a client may say how much was played: the one that sounds, the one that interrupts it, and two to spare."""
@@ -114,6 +114,8 @@ class _Turn:
     cancelled: bool = False
     waits: bool = False
     """For its wake word, beside the turn before it."""
+    ended: bool = False
+    """Its `done` was said: nothing more comes of it, although its work may take a moment still."""
 
     def cancel(self) -> None:
         """Stop it, also where it has not begun."""
@@ -237,11 +239,7 @@ class VoiceSession:
         """Stop all work."""
         self._closed = True
         self._stop()
-        running = _running(self._turns)
-        if running:
-            _, stuck = await asyncio.wait(running, timeout=_CANCEL_SECONDS)
-            if stuck:
-                _LOGGER.error("A turn of a voice session does not end when it is cancelled")
+        await self._until_ended(self._turns)
 
     def _listen(self, listen: Listen) -> None:
         stages = self._pipeline.stages
@@ -274,7 +272,7 @@ class VoiceSession:
         if not self._may_begin():
             raise RefusedError(TOO_MANY, "too-many-turns", f"More than {TURNS_A_MINUTE} turns a minute: wait a minute")
         waits = request.start is Stage.WAKE
-        before = [turn for turn in self._turns if turn.waits or not waits]
+        before = [turn for turn in self._turns if not turn.ended and (turn.waits or not waits)]
         if waits:
             self._stand_by()
         else:
@@ -282,7 +280,7 @@ class VoiceSession:
         turn = _Turn(self._turn.number + 1 if self._turn else 1, request, text, waits=waits)
         self._turn = turn
         self._turns.append(turn)
-        turn.running = asyncio.create_task(self._run(turn, _running(before)), name="turn of a voice session")
+        turn.running = asyncio.create_task(self._run(turn, before), name="turn of a voice session")
 
     def _cancel(self) -> None:
         # All of an answer may have been sent, but not all was heard.
@@ -305,30 +303,47 @@ class VoiceSession:
     async def _wake(self, turn: _Turn, detection: Message) -> None:
         """The wake word came: what is under way ends, and nothing more of it is heard."""
         turn.waits = False
-        before = [other for other in self._turns if other.number < turn.number]
+        before = [other for other in self._turns if not other.ended and other.number < turn.number]
         for other in before:
             other.cancel()
         self.outbox.drop_audio()
         self._tell(detection)
-        if before:
-            await asyncio.wait(_running(before))
+        await self._until_ended(before)
 
-    async def _run(self, turn: _Turn, before: Sequence[asyncio.Task[None]]) -> None:
+    async def _run(self, turn: _Turn, before: Sequence[_Turn]) -> None:
         """A turn from the end of those before to its own `done`; never cancelled, but its work may be."""
-        if before:
-            await asyncio.wait(before)
+        await self._until_ended(before)
         if not turn.cancelled:
             turn.work = asyncio.create_task(self._work(turn), name="work of a voice session")
             await asyncio.wait([turn.work])
-        if turn.cancelled and not turn.waits:
-            self.outbox.drop_audio()  # that still came in while its work ended
         self._turns.remove(turn)
+        if turn.ended:
+            return
+        if (turn.cancelled or turn.feedback.replaced) and not turn.waits:
+            self.outbox.drop_audio()  # that still came in while its work ended
+        self._say_done(turn)
+
+    async def _until_ended(self, turns: Sequence[_Turn]) -> None:
+        """Wait for turns that were cancelled. Those that do not end are left behind."""
+        turns = list(turns)  # for those that end are taken from the session's
+        running = [turn.running for turn in turns if turn.running is not None]
+        if running:
+            await asyncio.wait(running, timeout=_CANCEL_SECONDS)
+        for turn in turns:
+            if not turn.ended:
+                _LOGGER.error("A turn of a voice session does not end when it is cancelled")
+                self._say_done(turn)
+
+    def _say_done(self, turn: _Turn) -> None:
+        turn.ended = True
         turn.timeline.finish(Outcome.CANCELLED)
         timeline = turn.timeline.as_dict()
         self._tell(Done(turn=turn.number, outcome=str(turn.timeline.outcome), timeline=timeline))
 
     async def _work(self, turn: _Turn) -> None:
         async def emit(event: TurnEvent) -> None:
+            if turn.ended:
+                return
             if isinstance(event, AudioPiece):
                 for start in range(0, len(event.pcm), _PIECE_BYTES):
                     await self.outbox.send(event.pcm[start : start + _PIECE_BYTES])
@@ -367,6 +382,8 @@ class VoiceSession:
 
     def _fail(self, turn: _Turn, code: str, text: str) -> None:
         turn.timeline.finish(Outcome.FAILED)
+        if turn.ended:
+            return
         self._tell(Error(turn=turn.number, code=code, text=text))
 
     def _tell(self, message: Message) -> None:
@@ -378,10 +395,6 @@ class VoiceSession:
     def overflows(self) -> bool:
         """Whether a client asks for more than it takes."""
         return self.outbox.waiting_bytes > 2 * WAITING_BYTES
-
-
-def _running(turns: Sequence[_Turn]) -> list[asyncio.Task[None]]:
-    return [turn.running for turn in turns if turn.running is not None]
 
 
 def may_speak_for(access: Access, place: SatelliteSettings | None) -> bool:

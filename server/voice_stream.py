@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from socket import SO_SNDBUF, SOL_SOCKET
 
@@ -47,7 +47,7 @@ MOST_SESSIONS = 64
 """Of the server's own household: more than two cores can answer at the same time, and 128 MiB of frames at the most."""
 
 MOST_OF_TOKEN = 16
-"""Sessions of one token: the browsers and phones of one household."""
+"""Sessions of one token, the browsers and phones of one household; and no more than half of all."""
 
 _MOST_CONNECTIONS_OF_TOKEN = 2 * MOST_OF_TOKEN
 """With those that have not said yet who they are: nobody keeps the others of a household out."""
@@ -99,7 +99,8 @@ class Voices:
         """`most` sessions at the same time."""
         self._pipeline = pipeline
         self._most = most
-        self._most_connections = 2 * most  # with those that have not said yet who they are
+        # With those that have not said yet who they are. Whoever comes again may have one that is not known to be gone.
+        self._most_connections = max(4, 2 * most)
         self._sessions: dict[str, VoiceSession] = {}
         self._connected: dict[str, VoiceConnection] = {}
         self._expiries: dict[str, asyncio.TimerHandle] = {}
@@ -187,7 +188,8 @@ class Voices:
     def _open(self, start: Start, access: Access) -> VoiceSession:
         session = VoiceSession(self._pipeline, access, start, partial(self._may_begin, access.token))
         ours = [key for key, other in self._sessions.items() if other.access.token == access.token]
-        if len(ours) >= MOST_OF_TOKEN or len(self._sessions) >= self._most:
+        most_of_one = min(MOST_OF_TOKEN, max(1, self._most // 2)) if access.token else MOST_OF_TOKEN
+        if len(ours) >= most_of_one or len(self._sessions) >= self._most:
             left = next((key for key in self._expiries if key in ours), None)  # that waits longest for its client
             if left is None:
                 raise RefusedError(TOO_MANY, "too-many", "Too many sessions are open: close some, and try again")
@@ -247,10 +249,8 @@ class VoiceConnection:
     async def run(self) -> None:
         """Serve until either side ends it."""
         try:
-            self._working = [
-                asyncio.create_task(work)
-                for work in (self._read(), watch(self._still_let_in, self._ended, CHECK_SECONDS))
-            ]
+            self._begin(self._read())
+            self._begin(watch(self._still_let_in, self._ended, CHECK_SECONDS))
             await self._ended.wait()
         finally:
             self.end(_INTERNAL, "internal")  # only where it was cancelled
@@ -260,6 +260,17 @@ class VoiceConnection:
                 self._voices.leave(self, self._session, code)
             last_word = None if self._last_word is None else encode(self._last_word)
             await say_goodbye(self._socket, code, reason, last_word)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        """Work up to the end; what fails is the end."""
+        task = asyncio.create_task(work)
+        self._working.append(task)
+        task.add_done_callback(self._look_at)
+
+    def _look_at(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _LOGGER.error("A voice session failed", exc_info=error)
+            self.end(_INTERNAL, "internal")
 
     async def _read(self) -> None:
         try:
@@ -278,16 +289,13 @@ class VoiceConnection:
         if session is None:
             return
         self._session = session
-        self._working.append(asyncio.create_task(self._write(session)))
+        self._begin(self._write(session))
         try:
             await self._listen_to(session)
         except TimeoutError:
             self.end(TOO_SLOW, "idle")
         except RefusedError as refused:
             self._refuse(refused)
-        except Exception:
-            _LOGGER.exception("A voice session failed")
-            self.end(_INTERNAL, "internal")
 
     async def _start(self) -> VoiceSession | None:
         data = await self._receive()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -49,15 +49,18 @@ class Agent:
         now: Callable[[], datetime] = local_now,
         tenant: str = "",
         turns_a_minute: int = 0,
+        private: Container[str] = frozenset(),
     ) -> None:
         """`tenant` is the key of the household that it serves; nobody else's sessions are answered. `turns_a_minute` is
-        how many turns it may have; 0 is any number."""
+        how many turns it may have; 0 is any number. `private` are the places in private mode, where no memory knows
+        them."""
         self.settings = settings
         self.tenant = tenant
         self.thinker = thinker
         self.memories = memories
         self.conversations = Conversations(settings.remembered_turns, settings.conversation_minutes * 60)
         self.house = house or House()
+        self._private = private if memories is None else memories.private
         self._toolbox = toolbox
         self._now = now
         self._attending = 0
@@ -71,6 +74,7 @@ class Agent:
             toolbox=toolbox,
             audit=audit,
             memories=memories,
+            private=self._private,
             house=self.house,
             router=Router(skills, self.house, thinker.expected_seconds, settings.quick_sentence_seconds),
             conversations=self.conversations,
@@ -91,6 +95,10 @@ class Agent:
         """The session of somebody who comes to this household, as a client describes them. See `AccessSettings`."""
         who = self.settings.access.session(satellite, user, room, token, token_role)
         return replace(who, language=language, conversation=conversation, tenant=self.tenant)
+
+    def is_private(self, session: Session) -> bool:
+        """Whether nothing of what is said there is kept."""
+        return session.place in self._private
 
     def respond(self, request: Request, timeline: Timeline, committed: asyncio.Event | None = None) -> Response:
         """The answer to a request. While `committed` is not set it is a draft on a guess: it acts on nothing.

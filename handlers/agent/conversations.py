@@ -157,11 +157,13 @@ class Conversations:
         conversation = self._by_id.get(conversation_id)
         if conversation is None:
             return
-        before, conversation.interrupted = conversation.interrupted, None
-        if before is not None and before.turn.playback is playback and time.monotonic() - before.at <= _REPORT_SECONDS:
-            if before.kept:
-                conversation.turns.pop()
-            conversation.turns.append(before.turn)
+        before = conversation.interrupted
+        if before is not None and before.turn.playback is playback:
+            conversation.interrupted = None
+            if time.monotonic() - before.at <= _REPORT_SECONDS:
+                if before.kept:
+                    conversation.turns.pop()
+                conversation.turns.append(before.turn)
         if conversation.turns and conversation.turns[-1].playback is playback:
             playback.reported = played
             self.interrupt(conversation_id)

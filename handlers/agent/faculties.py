@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -31,6 +31,8 @@ class Faculties:
     toolbox: Toolbox
     audit: Audit
     memories: Memories | None
+    private: Container[str]
+    """The places where nothing of what is said is kept."""
     house: House
     router: Router
     conversations: Conversations

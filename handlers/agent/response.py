@@ -52,8 +52,7 @@ class Response:
     """The answer to one request. It may be a draft: it does nothing and settles nothing before `committed` is set."""
 
     def __init__(self, faculties: Faculties, request: Request, timeline: Timeline, committed: asyncio.Event) -> None:
-        memories = faculties.memories
-        self.request = replace(request, private=memories is not None and memories.is_private(request))
+        self.request = replace(request, private=request.session.place in faculties.private)
         self._faculties = faculties
         self._timeline = timeline
         self._committed = committed

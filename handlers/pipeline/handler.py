@@ -91,7 +91,7 @@ class PipelineHandler:
         self._audio: AudioInput | None = None
         self._audio_open = False
         self._audio_stopped = False
-        self._conversation_id = ""
+        self._conversation_id = ""  # of the newest turn that sounds, and what is known of it
         self._feedback = Feedback()
         self._streaming = False
         self._text: TextInput | None = None
@@ -135,15 +135,13 @@ class PipelineHandler:
         self._audio = AudioInput()
         self._audio_open = False
         self._audio_stopped = False
-        self._conversation_id = request.session.conversation
-        self._feedback = Feedback()
         self._streaming = False
         self._text = TextInput(self._longest_text)
         announced = fields.optional_text(event, "announce_text")
         if announced and request.start is Stage.TTS:
             self._text.put(announced)
             self._text.end()
-        turn = self._turn(request, self._audio, self._text, self._feedback, before)
+        turn = self._turn(request, self._audio, self._text, before)
         self._task = self._connection.start(turn, "turn")
 
     def _note_played(self, event: Event) -> None:
@@ -201,12 +199,11 @@ class PipelineHandler:
         request: TurnRequest,
         audio: AudioInput,
         text: TextInput,
-        feedback: Feedback,
         before: asyncio.Task[None] | None,
     ) -> None:
         if before is not None:
             await asyncio.wait([before])
-        timeline = Timeline(uuid4().hex)
+        timeline, feedback = Timeline(uuid4().hex), Feedback()
         heartbeat = Heartbeat(self._connection, self._ping_seconds)
         heartbeat.awake = request.start is not Stage.WAKE  # a wake word may take hours
 
@@ -216,6 +213,8 @@ class PipelineHandler:
                 return
             if isinstance(event, Detected):
                 heartbeat.awake = True
+            if isinstance(event, AudioStarted):  # until then `played` is of the answer before
+                self._conversation_id, self._feedback = request.session.conversation, feedback
             if isinstance(event, VoiceStopped):
                 audio.close()  # the rest of a microphone that stays open is dropped, not waited for
             if isinstance(event, LAST_EVENTS[request.end]):

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import re
 import wave
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,9 @@ _MOST_WAITING = 8
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 """How the names of the files begin: sorted by name they are sorted by time."""
+
+_NAME = re.compile(r"\d{8}T\d{6}\.\d{6}Z-.+\.(wav|json)")
+"""A file of ours: others in the folder are somebody else's, and stay."""
 
 
 class RecordingSettings(Section):
@@ -68,6 +72,10 @@ class Recordings:
         self._waiting += 1
         written = asyncio.get_running_loop().run_in_executor(self._disk, self._write, recording, turn, transcript)
         written.add_done_callback(self._written)
+
+    async def prune(self) -> None:
+        """Remove what is too old."""
+        await asyncio.get_running_loop().run_in_executor(self._disk, self._prune)
 
     async def close(self) -> None:
         """Finish writing."""
@@ -117,11 +125,14 @@ class Recordings:
         """Remove what is too old, and the oldest of what is too much."""
         oldest = (datetime.now(UTC) - self._keep).strftime(_STAMP)
         total = 0
-        for path in sorted(self._folder.glob("*.wav"), reverse=True):
-            with contextlib.suppress(OSError):  # tried again with the next
-                total += path.stat().st_size
-                if path.name < oldest or total > self._most:
-                    _remove(path)
+        names = {path.stem for path in self._folder.glob("*") if _NAME.fullmatch(path.name)}
+        for name in sorted(names, reverse=True):
+            sound = self._folder / f"{name}.wav"
+            with contextlib.suppress(OSError):  # somebody has removed it, and left the JSON
+                total += sound.stat().st_size
+            if not self._keep or name < oldest or total > self._most:
+                with contextlib.suppress(OSError):  # tried again with the next
+                    _remove(sound)
 
 
 class Recording:

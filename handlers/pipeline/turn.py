@@ -217,10 +217,8 @@ class _Turn:
             await self._answer(self._question(transcript.text, transcript.language))
 
     def _recording(self) -> Recording | None:
-        recordings, memories = self._stages.recordings, self._stages.agent.memories
-        if recordings is None or (memories is not None and memories.is_private(self._question(""))):
-            return None
-        return recordings.begin(self._request.session)
+        recordings, session = self._stages.recordings, self._request.session
+        return None if recordings is None or self._stages.agent.is_private(session) else recordings.begin(session)
 
     async def _behind_wake_word(self, audio: AsyncIterator[bytes], phrase: str, doubtful: bool) -> AsyncIterator[bytes]:
         """What was said after the wake word with which the audio begins. RequestError for a `doubtful` one that is not.

@@ -274,20 +274,23 @@ async def test_after_an_abort_it_is_silent_within_a_tenth_of_a_second(
 
 
 async def test_an_abort_silences_the_last_sound_too(virtual_audio: VirtualAudio, tmp_path: Path) -> None:
-    sink = await open_sink("default")
-    with virtual_audio.record(tmp_path / "r.wav"):
-        await sink.start(VOICE)
-        await sink.write(noise(1.0))
-        draining = asyncio.create_task(sink.drain())
-        await asyncio.sleep(0)  # it has begun, and nearly 0.2 s are in the buffer
-        draining.cancel()
-        await sink.abort()
-    heard = sink.played
-    await sink.close()
-    recorded = np.abs(np.frombuffer(read_wav(tmp_path / "r.wav"), dtype="<i2").astype(np.int64))
-    loud = np.flatnonzero(recorded > 200)
-    assert heard < 0.95
-    assert (loud[-1] - loud[0]) / RATE <= heard + 0.1
+    for attempt in range(4):  # of what is in the buffer, all may be out before a busy machine comes to the abort
+        sink = await open_sink("default")
+        with virtual_audio.record(tmp_path / f"{attempt}.wav"):
+            await sink.start(VOICE)
+            await sink.write(noise(1.0))
+            draining = asyncio.create_task(sink.drain())
+            await asyncio.sleep(0)  # it has begun, and nearly 0.2 s are in the buffer
+            draining.cancel()
+            await sink.abort()
+        heard = sink.played
+        await sink.close()
+        recorded = np.abs(np.frombuffer(read_wav(tmp_path / f"{attempt}.wav"), dtype="<i2").astype(np.int64))
+        loud = np.flatnonzero(recorded > 200)
+        silenced = bool(heard < 0.95 and (loud[-1] - loud[0]) / RATE <= heard + 0.1)
+        if silenced:
+            break
+    assert silenced
 
 
 async def test_what_does_not_open_holds_no_device(virtual_audio: VirtualAudio) -> None:

@@ -12,13 +12,16 @@ from pathlib import Path
 import aiohttp
 import pytest
 from aiohttp import web
+from multidict import CIMultiDict
 
 from handlers.errors import RequestError
 from handlers.session import Role
-from server import json_api
+from server import http as http_module
+from server import session_api
 from server.access import COOKIE, SESSION, Access, Gate, access_of
+from server.connections import Connections
 from server.http import HttpServer, Status
-from server.json_api import Places, answer_in_json, refusal
+from server.json_api import Places, answer_in_json, read_body, refusal
 from server.metrics import Metrics
 from server.origin import address_of
 from server.rate import Rates
@@ -40,6 +43,8 @@ EVERYWHERE = {
 }
 
 
+PEOPLE = {"access": {"unknown": "guest", "users": {"tom": {"role": "user"}, "kid": {"role": "guest"}}}}
+
 OPENER = "Cross-Origin-Opener-Policy"
 """Browsers complain of it where the page is not trustworthy."""
 
@@ -47,7 +52,7 @@ OPENER = "Cross-Origin-Opener-Policy"
 @contextlib.asynccontextmanager
 async def serving(tokens: Tokens | None, **settings: object) -> AsyncIterator[aiohttp.ClientSession]:
     """A browser, which keeps cookies, at a server without engines. `settings` are those of `http`."""
-    chosen = ServerSettings.model_validate({"http": settings, "tenants": {"practice": {}}})
+    chosen = ServerSettings.model_validate({"http": settings, "agent": PEOPLE, "tenants": {"practice": {}}})
     http = HttpServer(["127.0.0.1"], 0, Status(tenants_of(chosen)), Metrics(), tokens, chosen)
     await http.start()
     try:
@@ -178,6 +183,18 @@ async def test_the_page_of_a_stranger_cannot_use_a_cookie(page: aiohttp.ClientSe
     assert await status_of(page, Origin=await origin_of(page)) == 200
 
 
+async def test_other_ports_of_the_same_host_cannot_use_a_cookie(page: aiohttp.ClientSession) -> None:
+    """Browsers send it there, and no `Origin` with a GET."""
+    await sign_in(page)
+    for site, expected in (("same-site", 403), ("cross-site", 403), ("same-origin", 200), ("none", 200)):
+        assert await status_of(page, **{"Sec-Fetch-Site": site}) == expected, site
+    own = await origin_of(page)
+    assert await status_of(page, **{"Sec-Fetch-Site": "same-site"}, Authorization="Bearer secret") == 200
+    assert await status_of(page, Origin=own) == 200
+    ingress = {"Origin": "https://home.example", "X-Forwarded-Host": "home.example"}
+    assert await status_of(page, **ingress) == 200
+
+
 async def test_a_revoked_token_is_taken_back(page: aiohttp.ClientSession, tokens: Tokens) -> None:
     assert (await sign_in(page, tokens.add("tablet", Role.USER))).status == 200
     tokens.revoke("tablet")
@@ -202,6 +219,21 @@ async def test_whoever_signs_in_wrongly_has_to_wait(page: aiohttp.ClientSession)
         assert COOKIE not in answer.cookies
     assert (number >= 30, answer.status) == (True, 429)
     assert int(answer.headers["Retry-After"]) >= 1
+    assert await status_of(page, Authorization="Bearer another") == 429
+    assert await status_of(page) == 401
+    # Somebody else may have this address, too.
+    assert await status_of(page, Authorization="Bearer secret") == 200
+    assert (await sign_in(page)).status == 200
+
+
+async def test_a_sign_in_is_small(page: aiohttp.ClientSession) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" " * 1000
+
+    for data in (b" " * 5000, pieces()):
+        async with page.post(SESSION, data=data, headers={"Content-Type": "application/json"}) as answer:
+            assert (answer.status, list(await answer.json())) == (413, ["error"])
 
 
 @pytest.mark.parametrize("body", ["{}", '{"token": 1}', '{"token": "a", "more": 1}', "[", '{"token": "a\\u0000"}'])
@@ -260,6 +292,59 @@ async def test_without_tokens_only_known_names_are_answered_to(host: str, expect
             assert "http.names" in (await answer.json())["error"]
 
 
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "x-forwarded-host", "X-Real-IP"])
+async def test_without_tokens_nobody_comes_by_a_proxy(header: str) -> None:
+    async with serving(None) as session:
+        for path in (STATUS, "/metrics", SESSION, "/v1/models", "/api/docs"):
+            async with session.get(path, headers={header: "for=192.0.2.1"}) as answer:
+                assert answer.status == 403, path
+                assert "http.tokens: on" in await answer.text()
+        assert await status_of(session, SESSION, "POST", **{header: "192.0.2.1"}) == 403
+        for path, expected in (("/", 200), ("/health", 200), ("/ready", 503)):
+            assert await status_of(session, path, **{header: "192.0.2.1"}) == expected
+
+
+async def test_metrics_are_guarded(tokens: Tokens) -> None:
+    async with serving(None) as session:
+        assert await status_of(session, "/metrics") == 200
+        assert await status_of(session, "/metrics", Host="evil.example") == 403
+        assert await status_of(session, "/metrics", **STRANGER) == 403
+    async with serving(tokens) as session:  # it has a tenant
+        for role, expected in ((Role.GUEST, 403), (Role.USER, 403), (Role.ADMIN, 200)):
+            secret = tokens.add(f"many {role.word}", role)
+            assert await status_of(session, "/metrics", Authorization=f"Bearer {secret}") == expected
+    http = HttpServer(["127.0.0.1"], 0, Status(), Metrics(), tokens)
+    await http.start()
+    try:
+        async with browser(f"http://127.0.0.1:{http.port}") as session:
+            for role, expected in ((Role.GUEST, 403), (Role.USER, 200)):
+                secret = tokens.add(f"alone {role.word}", role)
+                assert await status_of(session, "/metrics", Authorization=f"Bearer {secret}") == expected
+    finally:
+        await http.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "user", "tenant", "expected"),
+    [
+        (Role.ADMIN, "tom", "", "user"),
+        (Role.ADMIN, "kid", "", "guest"),
+        (Role.ADMIN, "stranger", "", "guest"),
+        (Role.GUEST, "tom", "", "guest"),
+        (Role.ADMIN, "", "", "admin"),
+        (Role.ADMIN, "kid", "practice", "user"),  # whom that household does not know
+    ],
+)
+async def test_a_persons_token_may_no_more_than_the_person(
+    page: aiohttp.ClientSession, tokens: Tokens, role: Role, user: str, tenant: str, expected: str
+) -> None:
+    secret = tokens.add("phone", role, user, tenant)
+    assert (await (await sign_in(page, secret)).json())["role"] == expected
+    allowed = 503 if expected == "admin" else 403  # nothing is loaded
+    async with page.get("/api/v1/audit", headers={"Authorization": f"Bearer {secret}"}) as answer:
+        assert answer.status == allowed
+
+
 async def test_with_tokens_any_name_will_do(page: aiohttp.ClientSession) -> None:
     assert await status_of(page, SESSION, "POST", Host="voice.fritz.box") == 415
     assert await status_of(page, Authorization="Bearer secret", Host="voice.fritz.box") == 200
@@ -283,14 +368,16 @@ async def test_tokens_that_cannot_be_read_are_told_once(
 @pytest.mark.parametrize(
     ("forwarded", "expected"),
     [
-        ("", "127.0.0.1"),
-        ("10.0.0.7", "10.0.0.7"),
-        ("6.6.6.6, 10.0.0.7", "10.0.0.7"),
-        ("2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
-        ("nonsense", "127.0.0.1"),
+        ([], "127.0.0.1"),
+        (["10.0.0.7"], "10.0.0.7"),
+        (["6.6.6.6, 10.0.0.7"], "10.0.0.7"),
+        (["6.6.6.6", "10.0.0.7"], "10.0.0.7"),
+        (["2001:db8:1:2:3::4"], "2001:db8:1:2::/64"),
+        (["::ffff:10.0.0.7"], "10.0.0.7"),
+        (["nonsense"], "127.0.0.1"),
     ],
 )
-async def test_the_address_behind_a_proxy(forwarded: str, expected: str) -> None:
+async def test_the_address_behind_a_proxy(forwarded: list[str], expected: str) -> None:
     async def who(request: web.Request) -> web.Response:
         return web.Response(text=address_of(request))
 
@@ -300,7 +387,7 @@ async def test_the_address_behind_a_proxy(forwarded: str, expected: str) -> None
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
-        headers = {"X-Forwarded-For": forwarded} if forwarded else {}
+        headers = CIMultiDict([("X-Forwarded-For", line) for line in forwarded])
         address = f"http://127.0.0.1:{runner.addresses[0][1]}"
         async with browser(address) as session, session.get("/", headers=headers) as answer:
             assert await answer.text() == expected
@@ -363,7 +450,7 @@ def test_one_token_has_half_of_the_places() -> None:
 
 
 async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch, page: aiohttp.ClientSession) -> None:
-    monkeypatch.setattr(json_api, "BODY_SECONDS", 0.05)
+    monkeypatch.setattr(session_api, "SECONDS", 0.05)
 
     async def never() -> AsyncIterator[bytes]:
         yield b'{"token": '
@@ -386,6 +473,101 @@ async def test_a_full_disk_is_a_sentence(echo: aiohttp.ClientSession, caplog: py
     assert [record.levelname for record in caplog.records if record.name == "server.uploads"] == ["ERROR"]
     async with echo.post("/api/v1/upload", data=bytes(100), headers=headers) as answer:
         assert await answer.json() == {"bytes": 100}
+
+
+async def test_an_upload_that_breaks_off_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    arrived = asyncio.Event()
+
+    async def read(request: web.Request) -> web.Response:
+        arrived.set()
+        await read_body(request, session_api.SignInBody)
+        return web.Response()
+
+    app = web.Application(middlewares=[answer_in_json])
+    app.router.add_post("/api/v1/body", read)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with asyncio.timeout(ANSWER_SECONDS):
+            _, writer = await asyncio.open_connection(*runner.addresses[0])
+            kind = "Content-Type: application/json\r\nContent-Length: 100"
+            writer.write(f"POST /api/v1/body HTTP/1.1\r\nHost: 127.0.0.1\r\n{kind}\r\n\r\n{{".encode())
+            await arrived.wait()
+            writer.transport.abort()
+            assert runner.server is not None
+            while runner.server.connections:  # noqa: ASYNC110 -- it follows
+                await asyncio.sleep(0.005)
+    finally:
+        await runner.cleanup()
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_request_that_does_not_come_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_module, "_KEEPALIVE_SECONDS", 0.05)
+    async with serving(None) as session, asyncio.timeout(ANSWER_SECONDS):
+        port = int((await origin_of(session)).rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /health HTT")
+        assert await reader.read() == b""
+        writer.close()
+
+
+async def test_connections_are_bounded() -> None:
+    connections = Connections(asyncio.Protocol, 2, 1)
+    server = await asyncio.get_running_loop().create_server(connections, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            first = await asyncio.open_connection("127.0.0.1", port)
+            second = await asyncio.open_connection("127.0.0.1", port)
+            reader, third = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            first[1].close()
+            second[1].close()
+            while connections.open:  # noqa: ASYNC110 -- it follows
+                await asyncio.sleep(0.005)
+        third.close()
+    finally:
+        server.close()
+    assert connections.enter("2001:db8::1") is not None
+    assert connections.enter("2001:db8::2") is None  # one household
+    assert connections.enter("192.0.2.1") is not None
+    assert connections.enter("192.0.2.2") is None
+    connections.leave("192.0.2.1")
+    assert connections.enter("192.0.2.2") is not None
+
+
+async def test_all_who_ask_whether_it_is_ready_share_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+
+    async def look() -> str:
+        looks.append(len(looks))
+        await asyncio.sleep(0)
+        return "" if len(looks) > 1 else "not yet"
+
+    status = Status()
+    http = HttpServer(["127.0.0.1"], 0, status, Metrics(), None)
+    await http.start()
+    try:
+        async with browser(f"http://127.0.0.1:{http.port}") as session:
+            assert await status_of(session, "/ready") == 503
+            status.ready = look
+            monkeypatch.setattr(http_module, "_READY_SECONDS", 3600.0)
+            assert await asyncio.gather(*[status_of(session, "/ready") for _ in range(10)]) == [503] * 10
+            assert len(looks) == 1
+    finally:
+        await http.close()
+    monkeypatch.setattr(http_module, "_READY_SECONDS", 0.0)
+    http = HttpServer(["127.0.0.1"], 0, status, Metrics(), None)
+    await http.start()
+    try:
+        async with browser(f"http://127.0.0.1:{http.port}") as session:
+            assert [await status_of(session, "/ready") for _ in range(2)] == [200, 200]
+            assert len(looks) == 3
+    finally:
+        await http.close()
 
 
 # What browsers are told

@@ -153,6 +153,27 @@ def test_tokens_made_and_revoked_are_in_the_log(tmp_path: Path, capsys: pytest.C
     assert secret not in written(tmp_path)
 
 
+def test_a_token_that_was_not_made_is_not_in_the_log_as_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(tmp_path, "token", "add", "phone", "--no-qr") == 0
+    for wrong in (["phone"], [" phone"], ["tablet", "--tenant", "nobody"]):
+        assert run(tmp_path, "token", "add", *wrong, "--no-qr") != 0
+    capsys.readouterr()
+    made, *failed = lines(tmp_path, capsys)
+    assert " done" in made
+    assert [re.search(r" failed .*(already|letters|no tenant)", line) is not None for line in failed] == [True] * 3
+
+
+def test_the_command_line_removes_nothing_of_the_log(tmp_path: Path) -> None:
+    """It need not know for how many days the server keeps it."""
+    asyncio.run(write(tmp_path, Action("lamp", {}, KIM)))
+    old = tmp_path / "audit" / "actions-2020-01-01.jsonl"
+    old.write_text("")
+    assert run(tmp_path, "token", "add", "phone", "--no-qr") == 0
+    assert old.exists()
+
+
 def test_a_token_that_cannot_be_written_down_is_not_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "audit").write_text("no folder")
     assert run(tmp_path, "token", "add", "phone", "--no-qr") != 0

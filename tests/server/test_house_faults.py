@@ -18,10 +18,11 @@ from handlers.agent.memory.stage import HOUSEHOLD, Origin, Source
 from handlers.agent.stage import AgentSettings
 from handlers.models.store import ModelStore
 from handlers.pipeline.notices import Notices
-from handlers.session import Role
+from handlers.session import Role, Session
 from handlers.timeline import Timeline
 from handlers.tts.piper import PiperSynthesizer
 from server import house_line, house_session
+from server.access import Access
 from server.agent_engines import open_agent_engines
 from server.house_api import Houses
 from server.household import open_memories
@@ -201,7 +202,7 @@ async def test_a_token_is_asked_for(tmp_path: Path, token: str | None, status: i
     assert refused.value.status == status
 
 
-@pytest.mark.parametrize(("role", "user"), [(Role.GUEST, ""), (Role.ADMIN, "anna")], ids=["guest", "person"])
+@pytest.mark.parametrize(("role", "user"), [(Role.USER, ""), (Role.ADMIN, "anna")], ids=["user", "person"])
 async def test_a_token_that_is_not_for_houses_is_refused(guarded: Guarded, role: Role, user: str) -> None:
     """A person's would make everybody in that house this person."""
     secret = guarded.tokens.add("phone", role, user)
@@ -214,7 +215,47 @@ async def test_a_token_that_is_not_for_houses_is_refused(guarded: Guarded, role:
         async with session.get(guarded.served.url, headers=handshake) as answer:
             told = (await answer.json())["error"]
     assert "'phone'" in told
-    assert "meadowlark-server token add" in told
+    assert "meadowlark-server token add 'Home Assistant' --role admin" in told
+
+
+async def test_one_token_has_half_of_the_places(guarded: Guarded) -> None:
+    secret, other = (guarded.tokens.add(name, Role.ADMIN) for name in ("home", "another"))
+    async with contextlib.AsyncExitStack() as staying:
+        for number in range(4):
+            home = await staying.enter_async_context(guarded.connected(f"house {number}", secret))
+            assert home.welcome["type"] == "welcome"
+        async with guarded.connected("one more", secret) as fifth:
+            assert fifth.welcome["code"] == "too-many"
+        home = await staying.enter_async_context(guarded.connected("house 3", other))  # replaces nobody
+        assert home.welcome["type"] == "welcome"
+        assert len(guarded.served.houses.as_list()) == 5
+        await staying.enter_async_context(guarded.connected("house 3", secret))  # the one before
+        assert len(guarded.served.houses.as_list()) == 5
+
+
+async def test_one_token_has_half_of_the_connections(guarded: Guarded) -> None:
+    """Those that have not said yet who they are count, too."""
+    one, other = ({"Authorization": f"Bearer {guarded.tokens.add(name, Role.ADMIN)}"} for name in ("home", "another"))
+    async with aiohttp.ClientSession() as session, contextlib.AsyncExitStack() as opened:
+        for _ in range(8):
+            await opened.enter_async_context(session.ws_connect(guarded.served.url, headers=one))
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="429"):
+            await session.ws_connect(guarded.served.url, headers=one)
+        async with session.ws_connect(guarded.served.url, headers=other):
+            pass
+
+
+async def test_the_same_conversation_with_another_token_is_another_one(guarded: Guarded) -> None:
+    names = ("home", "another")
+    for name in names:
+        async with guarded.connected("house", guarded.tokens.add(name, Role.ADMIN)) as home:
+            for _ in range(2):
+                end = await home.say("What time is it?", conversation_id="same")
+                assert end["type"] == "turn-end"
+    conversations = guarded.served.house.agent.conversations
+    for name in names:
+        session = Session(conversation=Access(name).conversation("same"))
+        assert len(conversations.history(session)) == 2
 
 
 @pytest.mark.parametrize("change", ["revoked", "guest", "unreadable"])
@@ -224,8 +265,8 @@ async def test_a_token_that_is_worth_less_ends_its_connection(
 ) -> None:
     if noticed == "in time":
         monkeypatch.setattr(house_session, "CHECK_SECONDS", 0.01)
-    secret = guarded.tokens.add("home", Role.USER)
-    kept = guarded.tokens.add("another", Role.USER)
+    secret = guarded.tokens.add("home", Role.ADMIN)
+    kept = guarded.tokens.add("another", Role.ADMIN)
     async with (
         guarded.connected("another", kept) as other,
         guarded.connected("home", secret) as home,

@@ -221,6 +221,48 @@ async def test_a_schedule_that_cannot_be_opened_does_not_stop_the_house(
         await engines.close()
 
 
+@pytest.mark.parametrize("content", ['["satellite hall"]', "{"])
+async def test_private_mode_without_a_memory(
+    tmp_path: Path, store: ModelStore, piper: PiperSynthesizer, content: str
+) -> None:
+    """It counts for the log of actions and for recordings; where nobody knows where it is on, it is everywhere."""
+    places = tmp_path / "memory" / "private.json"
+    places.parent.mkdir()
+    places.write_text(content)
+    settings = AgentSettings.model_validate(NO_MODELS)
+    engines = await open_agent_engines(settings, store, lambda *_: None)
+    household = await open_household(settings, tmp_path, engines, piper)
+    agent = household.agent
+
+    async def ask(text: str, satellite: str, role: Role = Role.ADMIN) -> str:
+        request = Request(text, agent.session(satellite, token_role=role, language="en"))
+        return "".join([part async for part in agent.respond(request, Timeline("t")).parts() if isinstance(part, str)])
+
+    def private() -> list[bool]:
+        return [agent.is_private(agent.session(satellite)) for satellite in ("hall", "kitchen")]
+
+    try:
+        if content == "{":
+            assert private() == [True, True]
+            assert "is on here" not in await ask("Private mode on.", "kitchen")
+            return
+        assert private() == [True, False]
+        for place in ("hall", "kitchen"):
+            await ask("Set a timer for 5 minutes.", place)
+        entries = [entry for entry in await household.audit.entries(10) if entry.tool == "skill/TimerSet"]
+        assert [(entry.satellite, "timer" in entry.heard) for entry in entries] == [("kitchen", True), ("hall", False)]
+        assert "is on here" in await ask("Private mode on.", "kitchen")
+        assert private() == [True, True]
+        assert json.loads(places.read_text()) == ["satellite hall", "satellite kitchen"]
+        await ask("Private mode off.", "hall", Role.GUEST)
+        assert private() == [True, True]
+        await ask("Private mode off.", "hall")
+        assert private() == [False, True]
+    finally:
+        await household.close()
+        await engines.close()
+
+
 async def test_a_house_is_closed_when_an_engine_cannot_be_loaded(tmp_path: Path, data_dir: Path) -> None:
     folder = own_data(tmp_path, data_dir)
     settings = ServerSettings.model_validate(

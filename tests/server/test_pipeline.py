@@ -117,6 +117,20 @@ class TestWholeTurn:
         assert answers[0]["text"] == answers[1]["text"]
         assert answers[1]["context"]["conversation_id"] == context["conversation_id"]
 
+    async def test_what_was_played_may_be_said_behind_the_next_turn(self, server: ServerProcess) -> None:
+        """It counts for the answer that sounded."""
+        context = {"conversation_id": f"test-{time.monotonic_ns()}"}
+        async with server.client() as client:
+            await client.send(run("handle", "tts", context=context))
+            await client.send(Event("transcript", {"text": "What time is it?"}))
+            first = await read_until(client, "audio-stop")
+            await client.send(run("handle", "tts", context=context))
+            await client.send(Played().event())
+            await client.send(Event("transcript", {"text": "Say that again."}))
+            second = await read_until(client, "audio-stop")
+        answers = [event.data["text"] for event in first + second if event.type == "handled"]
+        assert answers[0] == answers[1]
+
     async def test_audio_begins_before_the_answer_is_written(self, server: ServerProcess) -> None:
         """With the real language model: the first audio comes before the last words of the text."""
         async with server.client() as client:

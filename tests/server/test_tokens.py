@@ -77,7 +77,19 @@ def test_a_name_is_given_once_and_revoked_once(tokens: Tokens) -> None:
         tokens.revoke("phone")
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"version": 2, "tokens": []}', '{"version": 1, "tokens": [{"a": 1}]}'])
+def written(**changed: object) -> str:
+    """A file with one token, of which some is another."""
+    token = {"name": "phone", "role": "user", "user": "", "created": "", "sha256": "0" * 64, **changed}
+    return json.dumps({"version": 1, "tokens": [token]})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *["", "[]", '{"version": 2, "tokens": []}', '{"version": 1, "tokens": [{"a": 1}]}'],
+        *[written(sha256=None), written(sha256="ab"), written(tenant=[]), written(user=1), written(role="king")],
+    ],
+)
 def test_a_damaged_file_lets_nobody_in_and_is_not_overwritten(tokens: Tokens, tmp_path: Path, content: str) -> None:
     (tmp_path / "tokens.json").write_text(content)
     with pytest.raises(SettingsError, match="damaged"):
@@ -312,6 +324,9 @@ def test_whoever_is_reached_from_elsewhere_asks_for_a_token(tmp_path: Path, data
     assert refused.value.code == 401
     assert not (data / "http-token").exists()
     assert secret not in (data / "tokens.json").read_text()
+    (written,) = (data / "audit").iterdir()
+    made, done = [json.loads(line) for line in written.read_text().splitlines()]
+    assert (made["tool"], made["arguments"]["name"], done["failed"]) == ("token/add", "first", False)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -31,7 +32,8 @@ from server.access import Access
 from server.http import HttpServer, Status
 from server.metrics import Metrics
 from server.tokens import Tokens
-from server.voice_session import may_speak_for
+from server.voice_protocol import EndAudio, Listen, Start, Text
+from server.voice_session import VoiceSession, may_speak_for
 from server.voice_stream import Voices
 from tests.support.house import QUESTION, House, open_house
 from tests.support.ollama import SOON, Call, FakeOllama
@@ -146,6 +148,37 @@ async def test_a_turn_of_the_same_name_takes_the_floor(served: Served) -> None:
         await other.ask("What time is it?")
         assert (await one.until("done"))["outcome"] == "cancelled"
     assert first.of("error")[0]["code"] == "replaced"
+
+
+def session_of(served: Served, name: str = "") -> VoiceSession:
+    """One whose client takes nothing by itself."""
+    return VoiceSession(served.pipeline, Access(), Start(type="start", protocol=1, name=name), lambda: True)
+
+
+async def said(session: VoiceSession, turn: int) -> list[tuple[str, int]]:
+    """What a session says up to the end of a turn: kinds of messages, and their turns. Audio is a kind of its own."""
+    seen: list[tuple[str, int]] = []
+    async with asyncio.timeout(SOON):
+        while ("done", turn) not in seen:
+            frame = await session.outbox.take()
+            message: dict[str, Any] = json.loads(frame) if isinstance(frame, str) else {"type": "audio"}
+            seen.append((message["type"], message.get("turn", 0)))
+    return seen
+
+
+async def test_nothing_is_heard_any_more_of_an_answer_that_was_replaced(served: Served) -> None:
+    served.house.ollama.will_answer(STORY)
+    one, other = session_of(served, "hall"), session_of(served, "hall")
+    one.take(Text(type="text", text=QUESTION))
+    async with asyncio.timeout(SOON):
+        while one.outbox.waiting_bytes < 100_000:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # nothing tells
+    other.take(Text(type="text", text="What time is it?"))
+    assert ("audio", 0) in await said(other, 1)
+    seen = await said(one, 1)
+    assert ("error", 1) in seen
+    assert ("audio", 0) not in seen
+    await asyncio.gather(one.close(), other.close())
 
 
 # A turn that waits for its wake word beside another
@@ -312,6 +345,30 @@ async def test_a_session_that_cannot_go_on_is_ended_at_once(served: Served) -> N
 # Deadlines
 
 
+@pytest.mark.parametrize("called_by_voice", [True, False], ids=["voice", "text"])
+async def test_a_turn_that_does_not_end_is_left_behind(
+    served: Served, speaker: Speaker, monkeypatch: pytest.MonkeyPatch, *, called_by_voice: bool
+) -> None:
+    monkeypatch.setattr(voice_session, "_CANCEL_SECONDS", 0.05)
+    session = session_of(served)
+    session.take(Text(type="text", text="Lamp dim"))
+    async with asyncio.timeout(SOON):
+        await served.house.things.running.wait()  # what was begun is done to its end
+    if called_by_voice:
+        session.take(Listen(type="listen", wake_words=["hey_jarvis"]))
+        session.take_audio(called(speaker))
+        session.take(EndAudio(type="end_audio"))
+    else:
+        session.take(Text(type="text", text="What time is it?"))
+    seen = await said(session, 2)
+    assert not served.house.things.done
+    assert ("audio", 0) in seen
+    assert seen.index(("done", 1)) < seen.index(("handled_start", 2))
+    served.house.things.gate.set()
+    await session.close()
+    assert served.house.things.done == ["lamp dim"]
+
+
 async def test_who_does_not_start(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_stream, "START_SECONDS", 0.01)
     async with aiohttp.ClientSession() as session, session.ws_connect(served.url + PATH) as line:
@@ -362,6 +419,16 @@ async def test_too_many_sessions(served: Served, monkeypatch: pytest.MonkeyPatch
             assert third.ready["type"] == "ready"
     async with connected(served.url, first) as one:
         assert one.ready["resumed"] is False
+
+
+async def test_one_token_has_half_of_few_sessions(guarded: Served) -> None:
+    assert guarded.tokens is not None
+    one, other = (bearer(guarded.tokens.add(name, Role.GUEST)) for name in ("one", "other"))
+    guarded.voices._most = 2
+    async with connected(guarded.url, headers=one), connected(guarded.url, headers=one) as second:
+        assert second.ready["code"] == "too-many"
+        async with connected(guarded.url, headers=other) as third:
+            assert third.ready["type"] == "ready"
 
 
 async def test_too_many_turns(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -523,6 +590,20 @@ async def test_a_guest_takes_no_floor(guarded: Served) -> None:
         assert (await one.until("done"))["outcome"] == "completed"
 
 
+async def test_a_check_that_fails_ends_the_session(
+    guarded: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def defect(secret: str) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(voice_stream, "CHECK_SECONDS", 0.01)
+    assert guarded.tokens is not None
+    async with connected(guarded.url, headers=bearer(guarded.tokens.add("phone", Role.USER))) as client:
+        monkeypatch.setattr(guarded.tokens, "find", defect)
+        assert await client.closed() == 1011
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == ["A voice session failed"]
+
+
 async def test_a_token_that_was_revoked(guarded: Served) -> None:
     assert guarded.tokens is not None
     secret = guarded.tokens.add("phone", Role.USER)
@@ -558,6 +639,17 @@ async def test_one_token_has_a_quarter_of_the_connections(guarded: Served, monke
         assert "Retry-After" in refused.value.headers
         async with session.ws_connect(PATH, headers=other):
             pass
+
+
+async def test_the_only_session_of_a_household_can_be_taken_over(guarded: Served) -> None:
+    """The connection that it had may not be known to be gone."""
+    assert guarded.tokens is not None
+    guarded.voices = guarded.status.own.voices = Voices(guarded.pipeline, 1)
+    headers, talk = bearer(guarded.tokens.add("phone", Role.USER)), Conversation()
+    async with connected(guarded.url, talk, headers=headers) as client:
+        async with connected(guarded.url, talk, headers=headers) as again:
+            assert again.ready["resumed"] is True
+        assert await client.closed() == 4409
 
 
 # The server's own beginning and end

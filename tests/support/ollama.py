@@ -97,6 +97,9 @@ class FakeOllama:
     port: int = 0
     answers: deque[Sequence[Step]] = field(default_factory=deque)
     """Of the coming chats; "Certainly." when it is empty."""
+    only_talks: bool = False
+    """Answers that were written down are for what asks for no format: the memory, which thinks in the background when
+    it has something to think about, would take them else. It gets what fits."""
     behind: LanguageModel | None = None
     """Writes the answers that no test wrote down."""
     loaded: set[str] | None = None
@@ -303,7 +306,7 @@ class FakeOllama:
         return response
 
     async def _steps(self, body: dict[str, Any], messages: list[dict[str, Any]]) -> AsyncGenerator[Step, None]:
-        if self.answers:
+        if self.answers and not (self.only_talks and isinstance(body.get("format"), dict)):
             for step in self.answers.popleft():
                 yield step
         elif self.behind is not None:

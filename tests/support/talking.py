@@ -68,7 +68,8 @@ async def talking(folder: Path, data_dir: Path, more: Sequence[tuple[str, str]] 
     tokens["other"] = kept.add("other", Role.USER)
     for tenant in ("miller", "smith", "small", "gone"):
         tokens[tenant] = kept.add(tenant, Role.ADMIN, tenant=tenant)
-    async with FakeOllama([Model("able:latest", capabilities=("completion", "tools"))]) as ollama:
+    model = Model("able:latest", capabilities=("completion", "tools"))
+    async with FakeOllama([model], only_talks=True) as ollama:
         environment = {
             "MEADOWLARK_AGENT__OLLAMA__URL": ollama.url,
             "MEADOWLARK_AGENT__ORDER": '["ollama"]',

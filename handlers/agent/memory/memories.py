@@ -105,7 +105,7 @@ class Memories:
         self._upkeep = upkeep
         self._settings = settings
         self._names = names
-        self._private = private
+        self.private = private
         self._workers = Workers("memory", threads=2)
         self._slow_workers = Workers("memory-slow")  # imports and the like, which nobody who speaks waits for
         self._last: OrderedDict[str, list[tuple[Owner, str]]] = OrderedDict()
@@ -150,7 +150,7 @@ class Memories:
         session = request.session
         if session.role < Role.USER:
             raise RefusedError("guest", "A guest's words are not remembered")
-        if request.session.place in self._private:
+        if request.session.place in self.private:
             raise RefusedError("private", "This place is in private mode: nothing is remembered")
         owner = HOUSEHOLD if shared else _own(session) or HOUSEHOLD
         source = Source(Origin.SAID, session.user, session.satellite, session.room, turn_id)
@@ -308,7 +308,7 @@ class Memories:
 
     def is_private(self, request: Request) -> bool:
         """Whether nothing is remembered where this is said."""
-        return request.session.place in self._private
+        return request.session.place in self.private
 
     async def set_private(self, request: Request, private: bool) -> None:
         """Begin or end private mode where this is said; at a satellite it survives a restart. What was said in passing
@@ -318,7 +318,7 @@ class Memories:
         if private:
             await self.drop_turns(request)
         place, lasting = request.session.place, bool(request.session.satellite)
-        await self.call(lambda: self._private.set(place, private, lasting=lasting))
+        await self.call(lambda: self.private.set(place, private, lasting=lasting))
 
     def turn_finished(self, request: Request, answer: str, turn_id: str) -> None:
         """A turn that a language model answered is over: what matters of it is kept, later and in the background."""

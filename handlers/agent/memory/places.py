@@ -6,6 +6,7 @@ import json
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Container
 from pathlib import Path
 
 from handlers.agent.memory.stage import MemoryStoreError
@@ -14,7 +15,14 @@ _MOST = 1000
 """Many more than a house has satellites."""
 
 
-class PrivatePlaces:
+class Everywhere(Container[str]):
+    """Private mode wherever something is said: where nobody knows at which places it is on."""
+
+    def __contains__(self, place: object) -> bool:
+        return True
+
+
+class PrivatePlaces(Container[str]):
     """The places in private mode: satellites in a small file, conversations only while the server runs."""
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +43,7 @@ class PrivatePlaces:
                 f"{path} cannot be read ({error}): mend it, or remove it to end private mode everywhere"
             ) from None
 
-    def __contains__(self, place: str) -> bool:
+    def __contains__(self, place: object) -> bool:
         return place in self._lasting or place in self._passing
 
     def set(self, place: str, private: bool, *, lasting: bool) -> None:
@@ -57,6 +65,7 @@ class PrivatePlaces:
             return
         part = self._path.with_suffix(".part")
         try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)  # there may be no memory
             with part.open("w", encoding="utf-8") as file:
                 json.dump(sorted(places), file)
                 file.flush()

@@ -87,10 +87,10 @@ class Audit:
     action runs any more.
     """
 
-    def __init__(self, folder: Path, keep_days: int) -> None:
+    def __init__(self, folder: Path, keep_days: int | None = None) -> None:
+        """None removes nothing: for whoever only adds to a server's log, and may not know its settings."""
         self._folder = folder
-        self._keep = timedelta(days=keep_days)
-        self._pruned: date | None = None
+        self._keep = None if keep_days is None else timedelta(days=keep_days)
         self._failing = False
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="audit")  # one writer, lines in order
 
@@ -162,6 +162,10 @@ class Audit:
         """The last lines as they were written, the newest first."""
         return await self._reading(lambda: list(itertools.islice(lines(self._folder), limit)))
 
+    async def prune(self) -> None:
+        """Remove the days that are too old. OSError for one that stays."""
+        await self._reading(self._prune)
+
     async def close(self) -> None:
         """Finish writing."""
         await asyncio.to_thread(self._disk.shutdown)
@@ -188,8 +192,6 @@ class Audit:
         if not self._folder.exists():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             give_to_owner(self._folder)
-        if self._pruned != now.date():
-            self._prune(now.date())
         path = self._file(now.date())
         new = not path.exists()
         # Nobody else may read what was said in the house, and a link is not followed to another file.
@@ -210,12 +212,19 @@ class Audit:
             _sync_folder(self._folder)
         self._failing = False
 
-    def _prune(self, today: date) -> None:
+    def _prune(self) -> None:
+        if self._keep is None:
+            return
+        oldest = datetime.now(UTC).date() - self._keep
+        failure: OSError | None = None
         for day, path in log_files(self._folder):
-            if day < today - self._keep:
-                with contextlib.suppress(OSError):  # tried again tomorrow
-                    path.unlink()
-        self._pruned = today
+            if day < oldest:
+                try:
+                    path.unlink(missing_ok=True)
+                except OSError as error:  # the others go all the same
+                    failure = error
+        if failure is not None:
+            raise failure
 
     def _file(self, day: date) -> Path:
         return self._folder / f"actions-{day.isoformat()}.jsonl"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
@@ -11,10 +12,12 @@ from babel import Locale
 
 from handlers.agent.memory.forgetting import Forgotten
 from handlers.agent.memory.memories import Memories, RefusedError, day
+from handlers.agent.memory.places import PrivatePlaces
 from handlers.agent.memory.stage import MemoryStoreError, Note, Origin
 from handlers.agent.safety.confirm import Pending
 from handlers.agent.skills.stage import Match, Occasion, Phrases, Reply
 from handlers.agent.stage import Request
+from handlers.session import Role
 
 _TOLD = 5
 """Notes that are read out: more than anybody listens to."""
@@ -31,15 +34,21 @@ _KEPT = frozenset({"Remember", "RememberShared"})
 
 _TELLING = frozenset({"KnowMe", "KnowAbout", "WhoTold"})
 
-_CHANGING = frozenset({*_KEPT, "ForgetThat", "ForgetAbout", "ForgetMe", "PrivateOn", "PrivateOff"})
+_PRIVATE = frozenset({"PrivateOn", "PrivateOff"})
+
+_CHANGING = frozenset({*_KEPT, "ForgetThat", "ForgetAbout", "ForgetMe", *_PRIVATE})
 
 
 class MemorySkill:
     """Speaks for the memory. Without one it says so."""
 
-    def __init__(self, memories: Memories | None, *, switched_off: bool = False) -> None:
-        """`switched_off` says that there is none on purpose."""
+    def __init__(
+        self, memories: Memories | None, *, switched_off: bool = False, places: PrivatePlaces | None = None
+    ) -> None:
+        """`switched_off` says that there is none on purpose. `places` are those in private mode, where no memory knows
+        them: sound, and the log's words, may be kept without one."""
         self._memories = memories
+        self._places = places
         self._none = "RefusedOff" if switched_off else "MemoryDown"
 
     @property
@@ -67,10 +76,12 @@ class MemorySkill:
         return True
 
     async def perform(self, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:
-        if self._memories is None:
-            return Reply(phrases.say(self._none))
         request = occasion.request
         try:
+            if self._memories is None:
+                if self._places is None or match.intent not in _PRIVATE:
+                    return Reply(phrases.say(self._none))
+                return await self._private_alone(self._places, match.intent == "PrivateOn", request, phrases)
             match match.intent:
                 case "Remember" | "RememberShared":
                     return await self._remember(self._memories, match, request, phrases)
@@ -126,6 +137,14 @@ class MemorySkill:
             await memories.set_private(request, private)
         except RefusedError:
             return Reply(phrases.say("NotAllowed"))
+        return Reply(phrases.say("PrivateOn" if private else "PrivateOff"))
+
+    async def _private_alone(self, places: PrivatePlaces, private: bool, request: Request, phrases: Phrases) -> Reply:
+        """Without a memory; a guest cannot end it here either."""
+        session = request.session
+        if not private and session.role < Role.USER:
+            return Reply(phrases.say("NotAllowed"))
+        await asyncio.to_thread(places.set, session.place, private, lasting=bool(session.satellite))
         return Reply(phrases.say("PrivateOn" if private else "PrivateOff"))
 
     async def _forget(self, memories: Memories, match: Match, occasion: Occasion, phrases: Phrases) -> Reply:

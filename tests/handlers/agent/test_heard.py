@@ -86,6 +86,16 @@ def test_a_report_that_was_on_its_way_decides(ago: float, played: float, kept: s
     assert answers == (["Hi."] if kept is None else ["Hi.", kept])
 
 
+def test_a_report_of_the_answer_before_does_not_stand_for_this_one() -> None:
+    """It was on its way for longer, and nobody waits for it any more."""
+    earlier, sounds = playback(60.0), playback(0.1)
+    memory = conversations(sounds)
+    memory.interrupt("kitchen")
+    memory.report("kitchen", earlier, math.inf)
+    memory.report("kitchen", sounds, 2.0)
+    assert [turn.answer for turn in memory.turns("kitchen")] == ["Hi.", "Birds sing. They also fly."]
+
+
 def test_a_report_that_comes_too_late_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("handlers.agent.conversations._REPORT_SECONDS", -1.0)
     sounds = playback(1.2)

@@ -91,10 +91,31 @@ async def test_a_recording_is_bounded(tmp_path: Path) -> None:
     assert sound.stat().st_size == 44 + 300 * 2 * RATE
 
 
-async def test_switched_off_they_go(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    assert len(await kept(tmp_path, Said("abc"))) == 3
-    assert [path.name for path in await kept(tmp_path, keep_days=0)] == ["notes.txt"]
+async def test_what_has_grown_too_old_goes_though_nobody_speaks(tmp_path: Path) -> None:
+    told, sound = await kept(tmp_path, Said("abc"))
+    recordings = Recordings(tmp_path, RecordingSettings(keep_days=1))
+    await recordings.prune()
+    assert files(tmp_path) == [told, sound]
+    for path in (told, sound):
+        path.rename(path.with_name(f"20200101{path.name[8:]}"))
+    await recordings.prune()
+    assert files(tmp_path) == []
+    await recordings.close()
+
+
+async def test_what_was_understood_goes_where_somebody_has_removed_the_sound(tmp_path: Path) -> None:
+    told, sound = await kept(tmp_path, Said("abc", timedelta(hours=23)))
+    sound.unlink()
+    told.rename(told.with_name(f"20200101{told.name[8:]}"))
+    assert await kept(tmp_path) == []
+
+
+async def test_switched_off_they_go_and_nothing_else(tmp_path: Path) -> None:
+    others = ["1.wav", "20200101-birthday.wav", "notes.txt"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    assert len(await kept(tmp_path, Said("abc"))) == 5
+    assert [path.name for path in await kept(tmp_path, keep_days=0)] == others
 
 
 async def test_who_is_not_recorded(tmp_path: Path) -> None:

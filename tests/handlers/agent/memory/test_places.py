@@ -64,7 +64,7 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path, content
 
 
 def test_what_cannot_be_written_is_not_pretended(tmp_path: Path) -> None:
-    places = PrivatePlaces(tmp_path / "gone" / "private.json")
+    places = PrivatePlaces(tmp_path / "gone" / "memory" / "private.json")
     with pytest.raises(MemoryStoreError, match="cannot be written"):
         places.set("satellite kitchen", True, lasting=True)
     assert "satellite kitchen" not in places

@@ -184,10 +184,11 @@ async def test_old_files_go_and_others_stay(tmp_path: Path) -> None:
     strange = folder / "actions-notes.jsonl"
     for path in (*kept, *old, strange):
         path.write_text("")
-    audit = Audit(folder, keep_days=30)
-    await audit.attempt(Action("tool", {}, ANNA))
-    await audit.close()
-    assert files(folder) == {*kept, strange, today(folder)}
+    for keep_days, left in ((None, {*kept, *old, strange}), (30, {*kept, strange})):
+        audit = Audit(folder, keep_days)
+        await audit.prune()
+        await audit.close()
+        assert files(folder) == left
 
 
 async def test_a_link_is_not_written_through(audit: Audit, folder: Path, tmp_path: Path) -> None:
