@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
-import ipaddress
 import json
 import logging
 import shutil
@@ -17,9 +15,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import ValidationError
 
 from handlers.errors import MissingExtraError, SettingsError
@@ -28,6 +23,7 @@ from satellite.mqtt import Mqtt, MqttSettings
 from satellite.mqtt_discovery import discovery, slug
 from tests.satellite.broker import Broker, missing_broker
 from tests.satellite.controls import Recorder
+from tests.support.certificates import make_certificate
 
 ROOT = "meadowlark/kitchen"
 
@@ -235,7 +231,7 @@ async def test_a_login(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def test_tls(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    certificate = make_certificate(folder)
+    certificate, _ = make_certificate(folder)
     files = [f"certfile {certificate}", f"keyfile {folder / 'key.pem'}"]
     async with Broker(folder, "allow_anonymous true", *files) as broker:
         with watched() as logged:
@@ -333,28 +329,3 @@ def watched() -> Iterator[asyncio.Event]:
         yield logged
     finally:
         logger.removeHandler(handler)
-
-
-def make_certificate(folder: Path) -> Path:
-    """One for 127.0.0.1 that signed itself, and key.pem beside it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), True)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return path
