@@ -81,9 +81,9 @@ class AnnounceApi:
 async def _speak(household: Household, wanted: AnnounceBody, access: Access) -> dict[str, str]:
     """What came of it, by the satellites' names."""
     notices, settings = household.notices, household.agent.settings
-    names = list(notices.connected) if wanted.satellites == "all" else list(dict.fromkeys(wanted.satellites))
+    names = list(notices.satellites) if wanted.satellites == "all" else list(dict.fromkeys(wanted.satellites))
     if not set(names) & set(notices.connected):
-        raise RequestError("not-connected", _nobody(notices.connected))
+        raise RequestError("not-connected", _nobody(notices.satellites))
     arguments = {"text": wanted.text, "satellites": names}
     async with household.audit.acting(Action("announce", arguments, access.session)) as ending:
         language = wanted.language or settings.language

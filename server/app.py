@@ -44,7 +44,7 @@ from server.retention import keep_pruning
 from server.settings import ServerSettings, join_address
 from server.tenants import Tenant, tenants_of
 from server.tokens import FIRST, Tokens
-from server.voice_stream import Voices
+from server.voice_stream import MOST_SESSIONS, Voices
 from server.wyoming import WyomingServer
 
 _LOGGER = logging.getLogger(__name__)
@@ -160,7 +160,8 @@ class App:
         port = tenant.wyoming_port()
         houses = Houses(household.agent, household.notices, self._status.server_id, port, tenant.on_timeline)
         self._served.append(houses.close)
-        voices = Voices(pipeline) if tenant.limits is None else Voices(pipeline, tenant.limits.sessions)
+        most = MOST_SESSIONS if tenant.limits is None else tenant.limits.sessions
+        voices = Voices(pipeline, household.notices, most)
         self._served.append(voices.close)
         tenant.houses, tenant.voices = houses, voices
 

@@ -155,7 +155,7 @@ class Houses:
         named = self._agent.settings.access.satellites
         return [
             SatelliteShape(id=name, room=named[name].room[:LONGEST_NAME] if name in named else "")
-            for name in self._notices.connected
+            for name in self._notices.satellites
         ]
 
     def _tell_all(self, message: Message, *, dispensable: bool = False) -> None:

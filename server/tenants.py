@@ -59,7 +59,7 @@ class Tenant:
             "name": self.name,
             "wyoming_port": self.wyoming_port(),
             "connections": self.connections(),
-            "satellites": list(self.household.notices.connected) if self.household else [],
+            "satellites": list(self.household.notices.satellites) if self.household else [],
             "houses": self.houses.as_list() if self.houses else [],
             "voice_sessions": self.voices.as_list() if self.voices else [],
             "turns": list(self._turns),

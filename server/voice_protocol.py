@@ -72,6 +72,8 @@ class Start(Message):
     conversation_id: Id = ""
     name: Id = ""
     """Of the place, as a satellite has one."""
+    calls: bool = False
+    """It plays what is said at that place: timers that ring, reminders, announcements."""
 
 
 class Listen(Message):
@@ -101,6 +103,12 @@ class Played(Message):
     """None is all of it."""
 
 
+class Noticed(Message):
+    type: Literal["noticed"]
+    id: Id
+    outcome: Literal["heard", "stopped", "failed"]
+
+
 class Ack(Message):
     type: Literal["ack"]
     received: Count
@@ -110,7 +118,7 @@ class Ping(Message):
     type: Literal["ping"]
 
 
-FromClient = Start | Listen | EndAudio | Text | Cancel | Played | Ack | Ping
+FromClient = Start | Listen | EndAudio | Text | Cancel | Played | Noticed | Ack | Ping
 
 FROM_CLIENT: TypeAdapter[FromClient] = TypeAdapter(Annotated[FromClient, Field(discriminator="type")])
 
@@ -161,6 +169,22 @@ class Error(Message):
 class Listening(Message):
     type: Literal["listening"] = "listening"
     turn: int
+
+
+class NoticeMessage(Message):
+    type: Literal["notice"] = "notice"
+    id: str
+    text: str
+    language: str
+    """That a voice speaks."""
+    chime: bool
+    rings: bool
+    """It comes again, with another id, until it is stopped."""
+
+
+class NoticeEnd(Message):
+    type: Literal["notice_end"] = "notice_end"
+    id: str
 
 
 class Done(Message):

@@ -32,6 +32,7 @@ from handlers.wake.stage import require_words
 from handlers.wire.audio_input import AudioQueue
 from server.access import Access
 from server.voice_outbox import KEPT_BYTES, WAITING_BYTES, Outbox
+from server.voice_place import VoicePlace
 from server.voice_protocol import (
     MOST_AUDIO_BYTES,
     MOST_TEXT_BYTES,
@@ -45,6 +46,7 @@ from server.voice_protocol import (
     Listen,
     Listening,
     Message,
+    Noticed,
     Ping,
     Played,
     Pong,
@@ -150,6 +152,9 @@ class VoiceSession:
             conversation=access.conversation(self._chosen_id),
         )
         self._voice = stages.synthesizer.choose(start.voice) if start.voice else None
+        place = self._session.satellite
+        self.place = VoicePlace(place, self._tell) if start.calls and place else None
+        """Where it can be called; None where it cannot."""
         self._began = time.monotonic()
         self._turn: _Turn | None = None  # the newest
         self._turns: list[_Turn] = []  # those that have not ended, in their order
@@ -209,6 +214,9 @@ class VoiceSession:
                 if feedback is not None:
                     played = math.inf if seconds is None else seconds
                     self._pipeline.played(self._session.conversation, feedback, played)
+            case Noticed():
+                if self.place is not None:
+                    self.place.noticed(message)
             case Ack(received=received):
                 if not self.outbox.acknowledge(received):
                     raise RefusedError(BAD_FRAME, "bad-frame", "ack.received: so many frames were not sent")

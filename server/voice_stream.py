@@ -13,6 +13,7 @@ from socket import SO_SNDBUF, SOL_SOCKET
 from aiohttp import WSMsgType, web
 
 from handlers.errors import RequestError, SettingsError
+from handlers.pipeline.notices import Notices
 from handlers.pipeline.turn import Pipeline
 from server.access import Access, access_now, access_of
 from server.json_api import error_answer, with_retry
@@ -95,9 +96,11 @@ _LAST_CODES = frozenset({_DONE, RESTART, BAD_FRAME, NO_ACCESS, BAD_VERSION, TOO_
 class Voices:
     """All sessions, by their ids, and the connections that some of them have."""
 
-    def __init__(self, pipeline: Pipeline, most: int = MOST_SESSIONS) -> None:
-        """`most` sessions at the same time."""
+    def __init__(self, pipeline: Pipeline, notices: Notices, most: int = MOST_SESSIONS) -> None:
+        """`most` sessions at the same time. Those that can be called are places of the `notices`."""
         self._pipeline = pipeline
+        self._notices = notices
+        notices.on_departure(self._call)
         self._most = most
         # With those that have not said yet who they are. Whoever comes again may have one that is not known to be gone.
         self._most_connections = max(4, 2 * most)
@@ -195,7 +198,16 @@ class Voices:
                 raise RefusedError(TOO_MANY, "too-many", "Too many sessions are open: close some, and try again")
             self._end(self._sessions[left])
         self._sessions[session.id] = session
+        if session.place is not None:
+            self._notices.enter(session.place.name, session.place)
         return session
+
+    def _call(self, name: str) -> None:
+        """Nothing is called by this name any more: the newest session that has it is, as of two pages of a browser."""
+        places = [session.place for session in self._sessions.values() if session.place is not None]
+        place = next((place for place in reversed(places) if place.name == name), None)
+        if place is not None and not self._closing:
+            self._notices.enter(name, place)
 
     def _may_begin(self, token: str) -> bool:
         """Count a turn of a token, and say whether it may have it."""
@@ -212,6 +224,9 @@ class Voices:
             expiry.cancel()
         if self._sessions.pop(session.id, None) is None:
             return
+        if session.place is not None:
+            session.place.give_up()
+            self._notices.leave(session.place.name, session.place)
         task = asyncio.create_task(session.close(), name="end of a voice session")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)

@@ -1,4 +1,6 @@
-"""Says something at a satellite that did not ask: a timer that ended, a reminder, an announcement.
+"""Says something at a place where nobody asked: a timer that ended, a reminder, an announcement.
+
+A place is a satellite, or a session of the voice stream (`server/voice_place.py`).
 
 A satellite keeps a second connection open for it. It begins with the protocol's `satellite-connected`, with
 `{"context": {"satellite_id": NAME}}`; the server then sends `ping` now and then, the protocol's timer events, and for
@@ -14,8 +16,9 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -42,10 +45,10 @@ SILENT_SECONDS = 70.0
 """A satellite that answers no ping for so long is gone: three were lost."""
 
 PLAYED_SECONDS = 75.0
-"""Beyond the length of the audio: the satellite waits up to a minute for a turn to end."""
+"""Beyond the length of the audio: the place waits up to a minute for a turn to end, or half of one for its network."""
 
 _WAITING = 8
-"""Notices that may wait at one satellite; one more is not heard, as it would come too late."""
+"""Notices that may wait at one place; one more is not heard, as it would come too late."""
 
 LONGEST = 1000
 """Characters of a notice: over a minute."""
@@ -74,11 +77,16 @@ _CHIME_REST = 0.25
 
 @dataclass(frozen=True)
 class Notice:
-    """What a satellite is to play."""
+    """What a place is to play."""
 
     id: str
+    text: str
+    language: str
+    """That of the voice."""
     audio: bytes
+    """With the chime, if there is one."""
     audio_format: AudioFormat
+    chime: bool = False
     about: Event | None = None
     """Sent before the audio."""
     rings: str = ""
@@ -89,26 +97,52 @@ class Notice:
         return len(self.audio) / self.audio_format.bytes_per_second
 
 
+class Place(Protocol):
+    """Where something can be said."""
+
+    @property
+    def listed(self) -> bool:
+        """Whether it is a satellite, which stays at its place and is shown; others come and go."""
+
+    async def play(self, notice: Notice) -> Heard:
+        """Play a notice behind those that came before it, and wait for what came of it, within a deadline. Cancelling
+        makes the place silent."""
+
+    async def tell(self, event: Event) -> None:
+        """Pass on what can be lost."""
+
+    async def answers(self) -> bool:
+        """Whether it is still there, and keeps its name to itself."""
+
+    def replaced(self) -> None:
+        """Another place has its name."""
+
+
 class Notices:
-    """All satellites that can be called. One connection for each; of two with one name the newer stays."""
+    """All places that can be called. Of two with one name the newer stays, but none takes that of a satellite."""
 
     def __init__(self, synthesizer: Synthesizer) -> None:
         self._synthesizer = synthesizer
-        self._places: dict[str, NoticeHandler] = {}
+        self._places: dict[str, Place] = {}
         self._arrivals: list[Callable[[str], None]] = []
         self._departures: list[Callable[[str], None]] = []
 
     @property
     def connected(self) -> Sequence[str]:
-        """Names of the satellites that can be called now."""
+        """Names of all places that can be called now."""
         return tuple(self._places)
 
+    @property
+    def satellites(self) -> Sequence[str]:
+        """Names of those that are satellites."""
+        return tuple(name for name, place in self._places.items() if place.listed)
+
     def on_arrival(self, tell: Callable[[str], None]) -> None:
-        """Have `tell` called with the name of each satellite that comes. It must not wait."""
+        """Have `tell` called with the name of each place that comes. It must not wait."""
         self._arrivals.append(tell)
 
     def on_departure(self, tell: Callable[[str], None]) -> None:
-        """Have `tell` called with the name of each satellite that goes. It must not wait."""
+        """Have `tell` called with the name of each place that goes. It must not wait."""
         self._departures.append(tell)
 
     async def say(
@@ -121,22 +155,20 @@ class Notices:
         about: Event | None = None,
         rings: str = "",
     ) -> Heard:
-        """Speak at a satellite, or at all for ''. Waits until it was heard, or could not be; never raises for that.
+        """Speak at a place, or at all for ''. Waits until it was heard, or could not be; never raises for that.
 
         `about` is sent before the audio; `rings` names what is said again until it is stopped. Cancelling makes the
-        satellites silent.
+        places silent.
         """
-        places = [self._places[satellite_id]] if satellite_id in self._places else []
-        if not satellite_id:
-            places = list(self._places.values())
-        if not places:
+        names = [name for name in self._places if satellite_id in ("", name)]
+        if not names:
             return Heard.NOBODY
         try:
             notice = await self._make(text, language, chime, about, rings)
         except MeadowlarkError as error:
             _LOGGER.warning("A notice could not be spoken (%s)", error)
             return Heard.NOBODY
-        playing = {asyncio.create_task(place.play(notice)) for place in places}
+        playing = {asyncio.create_task(self._play(name, notice)) for name in names}
         heard = Heard.NOBODY
         try:
             for task in asyncio.as_completed(playing):
@@ -148,18 +180,18 @@ class Notices:
         return heard
 
     async def announce(
-        self, satellites: Sequence[str], text: str, language: str, *, chime: bool, seconds: float
+        self, names: Sequence[str], text: str, language: str, *, chime: bool, seconds: float
     ) -> dict[str, Heard]:
-        """Speak at several satellites at the same time, and say what came of it at each of those that are connected.
+        """Speak at several places at the same time, and say what came of it at each of those that are connected.
 
         Whoever stops it at one does so for that one alone. Where it is not over after `seconds` it is ended, and counts
-        as not heard. MeadowlarkError where it cannot be spoken. Cancelling makes the satellites silent.
+        as not heard. MeadowlarkError where it cannot be spoken. Cancelling makes the places silent.
         """
-        places = {name: self._places[name] for name in satellites if name in self._places}
-        if not places:
+        names = [name for name in names if name in self._places]
+        if not names:
             return {}
         notice = await self._make(text, language, chime)
-        playing = {name: asyncio.create_task(place.play(notice)) for name, place in places.items()}
+        playing = {name: asyncio.create_task(self._play(name, notice)) for name in names}
         try:
             await asyncio.wait(playing.values(), timeout=seconds)
             return {name: task.result() if task.done() else Heard.NOBODY for name, task in playing.items()}
@@ -167,7 +199,7 @@ class Notices:
             await _cancelled(playing.values())
 
     async def tell(self, satellite_id: str, event: Event) -> None:
-        """Send an event to a satellite, or to all for ''. It may be lost."""
+        """Send an event to a place, or to all for ''. It may be lost."""
         places = [place for name, place in self._places.items() if satellite_id in ("", name)]
         await asyncio.gather(*(place.tell(event) for place in places))
 
@@ -176,27 +208,36 @@ class Notices:
         place = self._places.get(name)
         return place is not None and await place.answers()
 
-    def enter(self, name: str, place: NoticeHandler) -> None:
-        """A satellite can be called from now on."""
-        before = self._places.pop(name, None)
+    def enter(self, name: str, place: Place) -> None:
+        """A place can be called from now on; unless it is none of the satellites, and one of them has the name."""
+        before = self._places.get(name)
+        if before is not None and before.listed and not place.listed:
+            return
+        self._places.pop(name, None)
         self._places[name] = place
         if before is not None and before is not place:
             before.replaced()
         for tell in self._arrivals:
             tell(name)
 
-    def leave(self, name: str, place: NoticeHandler) -> None:
-        """It cannot be called on this connection any more."""
+    def leave(self, name: str, place: Place) -> None:
+        """It cannot be called any more."""
         if self._places.get(name) is place:
             del self._places[name]
             for tell in self._departures:
                 tell(name)
 
+    async def _play(self, name: str, notice: Notice) -> Heard:
+        """At the place that has this name now: it may have changed while the notice was made."""
+        place = self._places.get(name)
+        return Heard.NOBODY if place is None else await place.play(notice)
+
     async def _make(self, text: str, language: str, chime: bool, about: Event | None = None, rings: str = "") -> Notice:
+        text = text[:LONGEST]
         choice = self._voice(language)
         audio_format = self._synthesizer.format(choice)
         audio = bytearray()
-        spoken = speak(sentences(once(text[:LONGEST]), choice.language), self._synthesizer, choice)
+        spoken = speak(sentences(once(text), choice.language), self._synthesizer, choice)
         try:
             async with asyncio.timeout(_SYNTHESIS_SECONDS), contextlib.aclosing(spoken) as parts:
                 async for pcm in parts:
@@ -206,13 +247,71 @@ class Notices:
         if not audio:
             raise RequestError("no-text", "There is nothing in this text that can be spoken")
         before = chime_audio(audio_format) if chime else b""
-        return Notice(uuid.uuid4().hex, before + bytes(audio), audio_format, about, rings)
+        return Notice(uuid.uuid4().hex, text, choice.language, before + bytes(audio), audio_format, chime, about, rings)
 
     def _voice(self, language: str) -> VoiceChoice:
         try:
             return self._synthesizer.choose(language=language)
         except RequestError:  # a wrong accent is better than silence
             return self._synthesizer.choose()
+
+
+class NoticeQueue:
+    """The notices of one place: one behind the other, each until it is known what came of it."""
+
+    def __init__(self, begin: Callable[[Notice], Awaitable[None]], end: Callable[[Notice], Awaitable[None]]) -> None:
+        """`begin` has the place play a notice, PeerGoneError where it cannot; `end` makes it silent."""
+        self._begin = begin
+        self._end = end
+        self._turn = asyncio.Lock()
+        self._outcomes: dict[str, asyncio.Future[Heard]] = {}
+        """Of the one that is played, and of those that wait."""
+        self.playing = ""
+        """The id of the one that is played; empty when none is."""
+
+    async def play(self, notice: Notice) -> Heard:
+        """Play a notice behind those that came before it, and wait for what came of it."""
+        if len(self._outcomes) >= _WAITING:
+            return Heard.NOBODY
+        outcome = self._outcomes[notice.id] = asyncio.get_running_loop().create_future()
+        try:
+            async with self._turn:
+                return await self._play(notice, outcome)
+        finally:
+            del self._outcomes[notice.id]
+
+    def settle(self, notice_id: str, heard: Heard) -> bool:
+        """Say what came of the notice that is played. False where it is another, or known already."""
+        outcome = self._outcomes.get(notice_id)
+        if notice_id != self.playing or outcome is None or outcome.done():
+            return False
+        outcome.set_result(heard)
+        return True
+
+    def give_up(self) -> None:
+        """Nobody hears those that are here."""
+        for outcome in self._outcomes.values():
+            if not outcome.done():
+                outcome.set_result(Heard.NOBODY)
+
+    async def _play(self, notice: Notice, outcome: asyncio.Future[Heard]) -> Heard:
+        if outcome.done():
+            return outcome.result()
+        self.playing = notice.id
+        try:
+            async with asyncio.timeout(notice.seconds + PLAYED_SECONDS):
+                await self._begin(notice)
+                return await outcome
+        except PeerGoneError:
+            return Heard.NOBODY
+        except TimeoutError:
+            await self._end(notice)
+            return Heard.NOBODY
+        except asyncio.CancelledError:
+            await self._end(notice)
+            raise
+        finally:
+            self.playing = ""
 
 
 class NoticeHandler:
@@ -223,12 +322,13 @@ class NoticeHandler:
         self._notices = notices
         self._name = ""
         self._keeping: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
-        self._inside = 0
-        self._playing = ""
-        self._outcome: asyncio.Future[Heard] | None = None
+        self._queue = NoticeQueue(self._send, self._abort)
         self._answered = 0.0
         self._stirred = asyncio.Event()
+
+    @property
+    def listed(self) -> bool:
+        return True
 
     def wants(self, event_type: str) -> bool:
         if SatelliteConnected.is_type(event_type):
@@ -248,14 +348,7 @@ class NoticeHandler:
 
     async def play(self, notice: Notice) -> Heard:
         """Send a notice behind those that came before it, and wait for what came of it."""
-        if self._inside >= _WAITING:
-            return Heard.NOBODY
-        self._inside += 1
-        try:
-            async with self._turn:
-                return await self._play(notice)
-        finally:
-            self._inside -= 1
+        return await self._queue.play(notice) if self._keeping is not None else Heard.NOBODY
 
     async def tell(self, event: Event) -> None:
         """Send what can be lost."""
@@ -292,16 +385,15 @@ class NoticeHandler:
         self._keeping = self._connection.start(self._keep(), "notices")
 
     def _played(self, event: Event) -> None:
-        notice = event.data.get("notice")
-        if self._outcome is None or self._outcome.done() or notice not in (None, self._playing):
-            return
-        seconds = event.data.get("seconds")
+        notice, seconds = event.data.get("notice"), event.data.get("seconds")
         if event.data.get("stopped") is True:
-            self._outcome.set_result(Heard.STOPPED)
+            heard = Heard.STOPPED
         elif seconds is None or (isinstance(seconds, int | float) and seconds > 0):
-            self._outcome.set_result(Heard.HEARD)
+            heard = Heard.HEARD
         else:
-            self._outcome.set_result(Heard.NOBODY)
+            heard = Heard.NOBODY
+        if notice in (None, self._queue.playing):
+            self._queue.settle(self._queue.playing, heard)
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -318,28 +410,7 @@ class NoticeHandler:
         finally:
             self._notices.leave(self._name, self)
             self._keeping = None
-            if self._outcome is not None and not self._outcome.done():
-                self._outcome.set_result(Heard.NOBODY)
-
-    async def _play(self, notice: Notice) -> Heard:
-        if self._keeping is None:
-            return Heard.NOBODY
-        self._playing = notice.id
-        self._outcome = asyncio.get_running_loop().create_future()
-        try:
-            async with asyncio.timeout(notice.seconds + PLAYED_SECONDS):
-                await self._send(notice)
-                return await self._outcome
-        except PeerGoneError:
-            return Heard.NOBODY
-        except TimeoutError:
-            await self._abort(notice)
-            return Heard.NOBODY
-        except asyncio.CancelledError:
-            await self._abort(notice)
-            raise
-        finally:
-            self._outcome = None
+            self._queue.give_up()
 
     async def _send(self, notice: Notice) -> None:
         audio = notice.audio_format

@@ -8,13 +8,20 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from tests.page.visit import LEAD_SECONDS, Browsers, Visit, understood
+from tests.page.visit import LEAD_SECONDS, PATIENCE_MS, Browsers, Visit, understood
 from tests.support.speech import Speaker, silence
 from tests.support.talking import Talking
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 QUESTION = "What is six times seven?"
+
+_LONGER_THAN_A_PAUSE = 5.0
+"""Seconds: what was not stopped rings again after two."""
+
+_BOTH_SOUNDED = """() => window.ear.contexts.filter(({ blocks }) =>
+  blocks.some((block) => Math.max(...block) > 0.1)).length > 1"""
+"""The answer, and the call after it; each has a context of its own."""
 
 LONG = "The lark rises from the meadow and sings for a long time without a pause. "
 
@@ -113,6 +120,23 @@ async def test_who_says_nothing_is_told_so(browsers: Browsers, open_server: str)
         await visit.shot("talk-no-speech")
         await visit.ask(QUESTION)
         await answered(visit)
+
+
+async def test_a_timer_that_was_set_here_rings_here(browsers: Browsers, open_server: str) -> None:
+    """On every page, again and again, until it is stopped."""
+    async with browsers.visit(open_server) as visit:
+        await visit.open()
+        await visit.ask("Set a timer for one second.")
+        await expect(visit["notice"]).to_have_attribute("data-rings", "true")
+        await visit.page.wait_for_function(_BOTH_SOUNDED, timeout=PATIENCE_MS)
+        await expect(visit.turn).to_have_attribute("data-outcome", "completed")
+        await visit.shot("talk-timer")
+        await visit.go("Settings")
+        await expect(visit.page.get_by_role("alert")).to_be_visible()
+        await visit.page.get_by_role("button", name="Stop").click()
+        await expect(visit["notice"]).to_have_count(0)
+        await visit.is_silent_for(_LONGER_THAN_A_PAUSE)
+        await expect(visit["notice"]).to_have_count(0)
 
 
 async def test_an_answer_is_interrupted(browsers: Browsers, house: Talking) -> None:

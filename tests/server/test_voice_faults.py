@@ -20,6 +20,7 @@ from handlers.asr.recognizer import Recognizer
 from handlers.asr.silero import Silero
 from handlers.asr.stage import AsrSettings
 from handlers.asr.whisper import WhisperTranscriber
+from handlers.pipeline.notices import Notices
 from handlers.pipeline.turn import Pipeline, Stages
 from handlers.session import Role
 from handlers.timeline import Outcome, Timeline
@@ -52,13 +53,14 @@ class Served:
     pipeline: Pipeline
     status: Status
     timelines: list[Timeline]
+    notices: Notices
     url: str = ""
     tokens: Tokens | None = None
     voices: Voices = field(init=False)
 
     @contextlib.asynccontextmanager
     async def listening(self, tokens: Tokens | None = None) -> AsyncIterator[Served]:
-        self.voices = self.status.own.voices = Voices(self.pipeline)
+        self.voices = self.status.own.voices = Voices(self.pipeline, self.notices)
         http = HttpServer(["127.0.0.1"], 0, self.status, Metrics(), tokens)
         await http.start()
         self.url = f"http://127.0.0.1:{http.port}"
@@ -90,7 +92,7 @@ async def building(
         async with FakeOllama() as ollama, open_house(tmp_path, ollama) as house:
             recognizer = Recognizer(whisper, silero, AsrSettings())
             stages = Stages(wake, workers, WakeSettings(), recognizer, house.agent, piper)
-            yield Served(house, Pipeline(stages, timelines.append), Status(), timelines)
+            yield Served(house, Pipeline(stages, timelines.append), Status(), timelines, Notices(piper))
     finally:
         await workers.close()
 
@@ -644,7 +646,7 @@ async def test_one_token_has_a_quarter_of_the_connections(guarded: Served, monke
 async def test_the_only_session_of_a_household_can_be_taken_over(guarded: Served) -> None:
     """The connection that it had may not be known to be gone."""
     assert guarded.tokens is not None
-    guarded.voices = guarded.status.own.voices = Voices(guarded.pipeline, 1)
+    guarded.voices = guarded.status.own.voices = Voices(guarded.pipeline, guarded.notices, 1)
     headers, talk = bearer(guarded.tokens.add("phone", Role.USER)), Conversation()
     async with connected(guarded.url, talk, headers=headers) as client:
         async with connected(guarded.url, talk, headers=headers) as again:

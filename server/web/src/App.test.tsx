@@ -219,3 +219,41 @@ test("a setting counts at once", async () => {
   fireEvent.change(screen.getByRole("slider", { name: "Volume" }), { target: { value: "40" } });
   expect(assistant.state.settings).toMatchObject({ theme: "dark", keepHistory: false, language: "de", volume: 0.4 });
 });
+
+test("a call of the server is shown on every page, as one alert for all its rings, and is stopped there", async () => {
+  const ring = { id: "a", text: "Your timer has ended.", rings: true, sounds: true };
+  const assistant = show({ notices: [ring] });
+  const alert = screen.getByRole("alert");
+  expect(alert.textContent).toBe(ring.text);
+  act(() => {
+    assistant.set({ notices: [{ ...ring, sounds: false }] });
+  });
+  await userEvent.click(screen.getByRole("link", { name: "Settings" }));
+  expect(screen.getByRole("alert")).toBe(alert);
+  await userEvent.click(screen.getByRole("button", { name: "Stop", description: ring.text }));
+  expect(assistant.calls).toEqual(['dismiss "a"']);
+  expect(document.activeElement).toBe(screen.getByRole("main"));
+});
+
+test("Escape stops what rings or sounds, and then the answer; what was heard is dismissed", async () => {
+  const heard = { id: "a", text: "Dinner is ready.", rings: false, sounds: false };
+  const assistant = show({ notices: [{ id: "b", text: "Tea!", rings: true, sounds: false }, heard] });
+  await userEvent.keyboard("{Escape}");
+  act(() => {
+    assistant.set({ notices: [heard] });
+  });
+  await userEvent.keyboard("{Escape}");
+  await userEvent.click(screen.getByRole("button", { name: "Dismiss" }));
+  expect(assistant.calls).toEqual(['dismiss "b"', "interrupt", 'dismiss "a"']);
+});
+
+test("the title says what calls while nobody sees the page", () => {
+  show({ notices: [{ id: "a", text: "Tea!", rings: true, sounds: true }] });
+  expect(document.title).toBe("Talk · Meadowlark");
+  const hidden = vi.spyOn(document, "hidden", "get").mockReturnValue(true);
+  fireEvent(document, new Event("visibilitychange"));
+  expect(document.title).toBe("Tea! · Meadowlark");
+  hidden.mockRestore();
+  fireEvent(document, new Event("visibilitychange"));
+  expect(document.title).toBe("Talk · Meadowlark");
+});

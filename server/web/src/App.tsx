@@ -4,6 +4,7 @@ import { useAssistant } from "./assistant";
 import type { Assistant, AssistantState, Connection } from "./assistant/types";
 import { AnnounceContext } from "./components/announce";
 import { Bird } from "./components/Bird";
+import { CallCards, useUnseen } from "./components/CallCards";
 import { ConnectionNotice } from "./components/ConnectionNotice";
 import { LiveRegion, type Said } from "./components/LiveRegion";
 import { PAGES, useRoute, type PageName } from "./components/route";
@@ -26,10 +27,15 @@ export function App({ assistant }: { assistant: Assistant }) {
     setSaid((before) => [...before.slice(-1), { id: (before.at(-1)?.id ?? 0) + 1, text }]);
   }, []);
   const signedOut = state.connection.state === "signed-out";
-  useTitle(page, signedOut);
+  useTitle(page, signedOut, useUnseen(state.notices));
   useShortcuts({
     interrupt: () => {
-      assistant.interrupt();
+      const loud = state.notices.findLast(({ rings, sounds }) => rings || sounds);
+      if (loud) {
+        assistant.dismiss(loud.id);
+      } else {
+        assistant.interrupt();
+      }
     },
   });
   useFocusOnNavigation(signedOut ? "sign-in" : page, main);
@@ -47,6 +53,13 @@ export function App({ assistant }: { assistant: Assistant }) {
       </a>
       <Header page={page} connection={state.connection} />
       <main ref={main} id="main" tabIndex={-1} className="flex-1 py-4 sm:py-10">
+        <CallCards
+          assistant={assistant}
+          notices={state.notices}
+          gone={() => {
+            main.current?.focus({ preventScroll: true });
+          }}
+        />
         <div className="mb-6 empty:hidden">
           <ConnectionNotice assistant={assistant} connection={state.connection} />
         </div>
@@ -141,11 +154,12 @@ function ConnectionDot({ connection }: { connection: Connection }) {
   );
 }
 
-function useTitle(page: PageName, signedOut: boolean) {
+/** `news` comes first: the browser shows little more of the title than its beginning. */
+function useTitle(page: PageName, signedOut: boolean, news: string) {
   const title = signedOut ? "Sign in" : PAGES.find(({ name }) => name === page)?.title;
   useEffect(() => {
-    document.title = `${title ?? ""} · Meadowlark`;
-  }, [title]);
+    document.title = `${news || (title ?? "")} · Meadowlark`;
+  }, [title, news]);
 }
 
 /** After a change of page the keyboard and the screen reader go on at its heading; not when the page was just opened. */

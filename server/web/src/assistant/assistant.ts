@@ -3,10 +3,21 @@
 import { createCapture } from "../audio/capture";
 import { decodePcm, rms } from "../audio/pcm";
 import { createPlayback } from "../audio/playback";
+import { createCalls } from "./calls";
 import { createConnection } from "./connection";
 import { createConversation } from "./conversation";
 import type { Ready, TurnEvent, Volume } from "./protocol";
-import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, watchKept, withValid } from "./store";
+import { createSpeech } from "./speech";
+import {
+  browserName,
+  forgetHistory,
+  loadHistory,
+  loadSettings,
+  saveHistory,
+  saveSettings,
+  watchKept,
+  withValid,
+} from "./store";
 import { after, atRest, changed, sinceSpeech, unheard, withoutTurn, withTurn } from "./turns";
 import type { Activity, Assistant, AssistantState, Level, Microphone, Settings, Turn } from "./types";
 
@@ -30,6 +41,7 @@ export function createAssistant(base = pageFolder()): Assistant {
   const clocks = new Map<number, Clock>(); // of the same
   const kept = loadHistory();
   const settings = loadSettings();
+  const name = browserName();
   let conversationId = settings.keepHistory ? kept.conversationId : "";
   let stale = false; // the session has another language or voice than is wanted
   let started = false;
@@ -46,6 +58,7 @@ export function createAssistant(base = pageFolder()): Assistant {
     voices: [],
     wakeWords: [],
     handsFree: false,
+    notices: [],
   };
 
   function show(news: Partial<AssistantState>) {
@@ -80,21 +93,41 @@ export function createAssistant(base = pageFolder()): Assistant {
   });
   playback.setVolume(settings.volume);
 
+  const callPlayback = createPlayback({
+    began() {
+      // what counts is its end
+    },
+    ended(sounded) {
+      calls.ended(sounded);
+    },
+  });
+  callPlayback.setVolume(settings.volume);
+
   const connection = createConnection(
     new URL(base),
-    () => ({ language: state.settings.language, voice: state.settings.voice, conversation_id: conversationId }),
+    () => ({
+      language: state.settings.language,
+      voice: state.settings.voice,
+      conversation_id: conversationId,
+      name,
+      calls: true,
+    }),
     {
       state(connection) {
         show({ connection });
         if (connection.state === "signed-out") {
+          calls.clear();
           rest();
         }
       },
       access(access) {
         show({ access });
       },
-      ready({ voices, wake_words: wakeWords }: Ready) {
+      ready({ voices, wake_words: wakeWords, resumed }: Ready) {
         show({ voices, wakeWords });
+        if (!resumed) {
+          calls.lost();
+        }
         conversation.listen();
       },
       unusable(what) {
@@ -105,6 +138,9 @@ export function createAssistant(base = pageFolder()): Assistant {
       },
       sound(key, pcm) {
         conversation.sound(key, pcm);
+      },
+      call(message) {
+        calls.take(message);
       },
     },
   );
@@ -148,6 +184,9 @@ export function createAssistant(base = pageFolder()): Assistant {
       interrupted(key) {
         update(key, (turn) => ({ ...turn, interrupted: true }));
       },
+      hushed() {
+        calls.hush();
+      },
       volume(volume) {
         change({ volume: louder(state.settings.volume, volume) });
       },
@@ -161,11 +200,27 @@ export function createAssistant(base = pageFolder()): Assistant {
     },
   );
 
+  const calls = createCalls({
+    playback: callPlayback,
+    speak: createSpeech(new URL(base)),
+    busy: () => conversation.busy,
+    quiet(on) {
+      conversation.calling(on);
+    },
+    tell(id, outcome) {
+      connection.session.noticed(id, outcome);
+    },
+    changed(notices) {
+      show({ notices });
+    },
+  });
+
   function showConversation() {
     const { activity, handsFree } = conversation;
     if (activity !== state.activity || handsFree !== state.handsFree) {
       show({ activity, handsFree });
     }
+    calls.look();
   }
 
   function happened(key: number, event: TurnEvent) {
@@ -222,6 +277,7 @@ export function createAssistant(base = pageFolder()): Assistant {
     show({ settings: now });
     saveSettings(now);
     playback.setVolume(now.volume);
+    callPlayback.setVolume(now.volume);
     if (now.keepHistory !== before.keepHistory) {
       forgetHistory();
       saveSoon();
@@ -302,6 +358,7 @@ export function createAssistant(base = pageFolder()): Assistant {
       return;
     }
     window.history.replaceState(null, "", `${pathname}${search}#/`);
+    calls.clear();
     connection.signIn(decoded(hash.slice(TOKEN_FRAGMENT.length)));
   }
 
@@ -309,6 +366,7 @@ export function createAssistant(base = pageFolder()): Assistant {
     window.removeEventListener("pointerdown", unlock);
     window.removeEventListener("keydown", unlock);
     playback.unlock();
+    callPlayback.unlock();
   }
 
   /** Nobody is there who may be heard, or hears. */
@@ -359,6 +417,8 @@ export function createAssistant(base = pageFolder()): Assistant {
       conversation.reset();
       connection.close();
       playback.close();
+      calls.clear();
+      callPlayback.close();
       clearInterval(metering);
       saveNow();
       showConversation();
@@ -380,11 +440,16 @@ export function createAssistant(base = pageFolder()): Assistant {
     interrupt() {
       conversation.interrupt();
     },
+    dismiss(id) {
+      calls.dismiss(id);
+    },
     change,
     signIn(token) {
+      calls.clear();
       connection.signIn(token);
     },
     signOut() {
+      calls.clear();
       rest();
       connection.signOut();
     },

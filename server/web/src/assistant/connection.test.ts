@@ -6,7 +6,7 @@ import type { TurnEvent } from "./protocol";
 import { counting, FakeServer } from "./testing/fake-server";
 import type { Access, Connection } from "./types";
 
-const START = { language: "de", voice: "", conversation_id: "c1" };
+const START = { language: "de", voice: "", conversation_id: "c1", name: "browser-00000000", calls: true };
 const LISTEN = { type: "listen", mode: "hands_free", wake_words: [] } as const;
 
 let server: FakeServer;
@@ -32,6 +32,7 @@ beforeEach(() => {
     unusable: (what) => unusable.push(what),
     event: (_, event) => events.push(event),
     sound: (_, pcm) => sound.push(...new Uint8Array(pcm)),
+    call: () => undefined,
   });
   return () => {
     connection.close();

@@ -59,7 +59,7 @@ export interface ConnectionEvents extends SessionEvents {
 
 /** What is said over the connection is in `session`; it can be used at any time. */
 export interface ServerConnection {
-  readonly session: Pick<Session, "begin" | "audio" | "endAudio" | "cancel" | "played">;
+  readonly session: Pick<Session, "begin" | "audio" | "endAudio" | "cancel" | "played" | "noticed">;
   open(): void;
   close(): void;
   /** Connect again now. */

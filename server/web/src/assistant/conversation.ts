@@ -41,6 +41,8 @@ export interface ConversationEvents {
   /** The browser did not sound the answer, or not all of it. */
   silent(key: number): void;
   interrupted(key: number): void;
+  /** A turn of the person begins, or all is to be silent: calls as well. */
+  hushed(): void;
   volume(volume: Volume): void;
   /** Nothing is under way, and the conversation may be begun anew. */
   idle(): void;
@@ -61,6 +63,10 @@ export interface Parts {
 export interface Conversation {
   readonly activity: Activity;
   readonly handsFree: boolean;
+  /** Somebody asks or is answered. */
+  readonly busy: boolean;
+  /** The server's call sounds from now on, or is over: an open microphone does not listen to it. */
+  calling(on: boolean): void;
   press(): void;
   release(): void;
   say(text: string): void;
@@ -88,6 +94,7 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
   let standby: Ask | null = null; // waits for the wake word, beside it
   let sound: { ask: Ask; begun: boolean } | null = null;
   let handsFree = false;
+  let called = false; // the server's call sounds
   let dormant = false; // the microphone is open, but the room is silent: the server need not listen
   const isSound = createGate();
   let breath: ReturnType<typeof setTimeout> | undefined;
@@ -148,7 +155,7 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
   function listen() {
     clearTimeout(breath);
     dormant = false;
-    if (!current && !sound && !key.undecided) {
+    if (!current && !sound && !called && !key.undecided) {
       events.idle();
     }
     if (key.undecided || (current && takesSpeech(current))) {
@@ -164,7 +171,7 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     const { mode } = parts.settings();
     if (mode === "wake" && !standby && chosenWords().length) {
       beginSpeech("wake", []);
-    } else if (mode === "open" && !current && !sound) {
+    } else if (mode === "open" && !current && !sound && !called) {
       beginSpeech("open", []);
     }
   }
@@ -177,6 +184,11 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
 
   /** Be quiet. The server is told how much was heard. */
   function hush() {
+    if (called) {
+      called = false;
+      capture.forget();
+    }
+    events.hushed();
     if (!sound) {
       return;
     }
@@ -232,7 +244,7 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     const mayListen = handsFree || mode === "push"; // not where the microphone was switched off during the answer
     if (mayListen && continueConversation && ask.asksBack && ask.how !== "text" && parts.connected()) {
       void capture.open(parts.settings()).then((open) => {
-        if (open && !current && !key.undecided) {
+        if (open && !current && !called && !key.undecided) {
           beginSpeech("again", []);
         }
       });
@@ -317,6 +329,28 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     get handsFree() {
       return handsFree;
     },
+    get busy() {
+      const nobodySpeaks = current?.how === "open" && current.phase === "listening";
+      return key.undecided || sound !== null || (current !== null && !nobodySpeaks);
+    },
+    calling(on) {
+      if (on === called) {
+        return;
+      }
+      called = on;
+      if (on) {
+        clearTimeout(breath);
+        dormant = false;
+        if (current?.how === "open" && current.phase === "listening") {
+          current = null;
+          session.cancel();
+        }
+      } else {
+        capture.forget();
+        listen();
+      }
+      events.changed();
+    },
     press() {
       playback.unlock();
       if (current?.how === "tap" && takesSpeech(current)) {
@@ -358,7 +392,7 @@ export function createConversation(parts: Parts, events: ConversationEvents): Co
     reset() {
       key.reset();
       clearTimeout(breath);
-      handsFree = dormant = false;
+      handsFree = dormant = called = false;
       sound = null;
       current = standby = null;
       playback.stop();

@@ -7,14 +7,24 @@ export const PROTOCOL = 1;
 /** What the page sends as text. */
 export type ClientMessage =
   | { type: "start"; protocol: number; session: string; received: number }
-  | { type: "start"; protocol: number; language: string; voice: string; conversation_id: string }
+  | ({ type: "start"; protocol: number; language: string; voice: string; conversation_id: string } & Place)
   | Listen
   | { type: "end_audio" }
   | Text
   | { type: "cancel" }
   | { type: "played"; turn: number; seconds?: number }
+  | { type: "noticed"; id: string; outcome: CallOutcome }
   | { type: "ack"; received: number }
   | { type: "ping" };
+
+/** Whom the server calls. */
+export interface Place {
+  name: string;
+  calls: boolean;
+}
+
+/** It was played to its end, or the person has stopped it for good, or it could not be played. */
+export type CallOutcome = "heard" | "stopped" | "failed";
 
 export interface Listen {
   type: "listen";
@@ -68,7 +78,24 @@ export interface Refusal {
   fatal: boolean;
 }
 
-export type ServerMessage = Ready | TurnMessage | Refusal;
+/** Something that is to be shown and spoken here, although nobody has asked for it. */
+export interface Call {
+  type: "notice";
+  id: string;
+  text: string;
+  language: string;
+  chime: boolean;
+  /** Again and again until it is stopped: each ring is a call. */
+  rings: boolean;
+}
+
+/** It was withdrawn, or stopped elsewhere, or comes too late. */
+export interface CallEnd {
+  type: "notice_end";
+  id: string;
+}
+
+export type ServerMessage = Ready | TurnMessage | Refusal | Call | CallEnd;
 
 type Fields = Partial<Record<string, unknown>>;
 
@@ -85,6 +112,9 @@ export function parse(frame: string): ServerMessage | null {
   }
   if (fields["type"] === "ready") {
     return ready(fields);
+  }
+  if (fields["type"] === "notice" || fields["type"] === "notice_end") {
+    return call(fields["type"], fields);
   }
   const turn = fields["turn"];
   if (typeof turn !== "number") {
@@ -105,6 +135,17 @@ function ready(fields: Fields): Ready {
     audio_received: number(fields["audio_received"]),
     voices: voices.map((voice) => ({ name: text(voice["name"]), languages: texts(voice["languages"]) })),
     wake_words: texts(fields["wake_words"]),
+  };
+}
+
+function call(type: "notice" | "notice_end", fields: Fields): Call | CallEnd {
+  const id = text(fields["id"]);
+  if (type === "notice_end") {
+    return { type, id };
+  }
+  return {
+    ...{ type, id, text: text(fields["text"]), language: text(fields["language"]) },
+    ...{ chime: fields["chime"] === true, rings: fields["rings"] === true },
   };
 }
 

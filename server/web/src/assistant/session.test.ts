@@ -1,25 +1,28 @@
 // @vitest-environment node
 import { beforeEach, describe, expect, it, vi } from "vitest";
 
-import type { Listen, Ready, TurnEvent } from "./protocol";
+import type { Call, CallEnd, Listen, Ready, TurnEvent } from "./protocol";
 import { createSession, RESUME_MS, type Frame, type Session } from "./session";
 import { counting, type Json } from "./testing/fake-server";
 
-const START = { language: "", voice: "", conversation_id: "" };
+const START = { language: "", voice: "", conversation_id: "", name: "browser-00000000", calls: true };
 const LISTEN: Listen = { type: "listen", mode: "hands_free", wake_words: [] };
 const WAIT: Listen = { ...LISTEN, wake_words: ["alexa"] };
 
 let session: Session;
 let events: [number, TurnEvent][];
 let sounds: [number, number][];
+let calls: (Call | CallEnd)[];
 
 beforeEach(() => {
   vi.useFakeTimers();
   events = [];
   sounds = [];
+  calls = [];
   session = createSession({
     event: (key, event) => events.push([key, event]),
     sound: (key, pcm) => sounds.push([key, pcm.byteLength]),
+    call: (message) => calls.push(message),
   });
   return () => {
     vi.useRealTimers();
@@ -199,6 +202,7 @@ describe("another session", () => {
         }
       },
       sound: () => undefined,
+      call: () => undefined,
     });
     plug();
     session.begin({ type: "text", text: "one" });
@@ -317,4 +321,30 @@ it("gives up speech that nobody took for half a minute", () => {
     session.audio(new ArrayBuffer(32_000));
   }
   expect(outcomes()).toEqual([[key, "failed"]]);
+});
+
+describe("a call of the server", () => {
+  it("is told on, beside the turns", () => {
+    plug();
+    const call = { id: "a", text: "Tea!", language: "en", chime: true, rings: true };
+    say({ type: "notice", ...call });
+    say({ type: "notice_end", id: "a" });
+    expect(calls).toEqual([
+      { type: "notice", ...call },
+      { type: "notice_end", id: "a" },
+    ]);
+    expect(session.received).toBe(3);
+  });
+
+  it("is answered when the connection is back, but not in another session", () => {
+    const first = plug();
+    session.noticed("a", "heard");
+    expect(read(first)).toEqual([{ type: "noticed", id: "a", outcome: "heard" }]);
+    session.unplug();
+    session.noticed("b", "stopped");
+    expect(read(plug({ resumed: true }))).toEqual([{ type: "noticed", id: "b", outcome: "stopped" }]);
+    session.unplug();
+    session.noticed("c", "heard");
+    expect(plug({ session: "two" })).toEqual([]);
+  });
 });

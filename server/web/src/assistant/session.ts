@@ -5,7 +5,20 @@
 
 import { MICROPHONE_RATE } from "../audio/pcm";
 import { createKeptAudio, type KeptAudio } from "./kept-audio";
-import { type ClientMessage, type Listen, parse, PROTOCOL, type Ready, type Text, type TurnEvent } from "./protocol";
+import {
+  type Call,
+  type CallEnd,
+  type CallOutcome,
+  type ClientMessage,
+  type Listen,
+  parse,
+  type Place,
+  PROTOCOL,
+  type Ready,
+  type Text,
+  type TurnEvent,
+} from "./protocol";
+import { MOST_NOTICES } from "./types";
 
 const BYTES_PER_SECOND = MICROPHONE_RATE * 2;
 
@@ -31,7 +44,7 @@ const REMEMBERED_TURNS = 8;
 export type Frame = string | ArrayBuffer;
 
 /** How a new session is begun; empty is the server's choice. */
-export interface Start {
+export interface Start extends Place {
   language: string;
   voice: string;
   conversation_id: string;
@@ -42,6 +55,8 @@ export interface SessionEvents {
   event(key: number, event: TurnEvent): void;
   /** The answer's sound. */
   sound(key: number, pcm: ArrayBuffer): void;
+  /** The server calls. */
+  call(message: Call | CallEnd): void;
 }
 
 export interface Session {
@@ -67,6 +82,8 @@ export interface Session {
   cancel(): void;
   /** So much of a turn's answer was heard; all of it without `seconds`. */
   played(key: number, seconds?: number): void;
+  /** What became of a call. */
+  noticed(id: string, outcome: CallOutcome): void;
 }
 
 interface Turn {
@@ -100,6 +117,7 @@ export function createSession(events: SessionEvents): Session {
   let keys = 0;
   let soundOf: number | null = null; // key of the turn whose audio comes
   let report: ClientMessage | null = null; // of what was heard, until there is a connection
+  let noticed: ClientMessage[] = []; // likewise, of calls
 
   function tell(message: ClientMessage) {
     send?.(JSON.stringify(message));
@@ -174,6 +192,7 @@ export function createSession(events: SessionEvents): Session {
       lose(turn);
     }
     done = [];
+    noticed = [];
     report = null; // the end of a turn may have been the end of its sound
   }
 
@@ -204,6 +223,8 @@ export function createSession(events: SessionEvents): Session {
         tell(report);
       }
       report = null;
+      noticed.forEach(tell);
+      noticed = [];
       const newest = turns.find((turn) => turn.sent && turn.number === ready.turn);
       const missing = turns.filter((turn) => !turn.sent || turn.number > ready.turn);
       if (newest?.cancelled) {
@@ -246,6 +267,10 @@ export function createSession(events: SessionEvents): Session {
           refuse(message.code, message.text);
         }
         return message;
+      }
+      if (message.type === "notice" || message.type === "notice_end") {
+        events.call(message);
+        return null;
       }
       const turn = turns.find((turn) => turn.sent && turn.number === message.turn);
       if (message.type === "audio_start") {
@@ -333,6 +358,14 @@ export function createSession(events: SessionEvents): Session {
         tell(message);
       } else {
         report = message;
+      }
+    },
+    noticed(id, outcome) {
+      const message: ClientMessage = { type: "noticed", id, outcome };
+      if (send) {
+        tell(message);
+      } else {
+        noticed = [...noticed, message].slice(-MOST_NOTICES);
       }
     },
   };

@@ -1,6 +1,15 @@
 import { beforeEach, describe, expect, it, vi } from "vitest";
 
-import { forgetHistory, loadHistory, loadSettings, saveHistory, saveSettings, watchKept, withValid } from "./store";
+import {
+  browserName,
+  forgetHistory,
+  loadHistory,
+  loadSettings,
+  saveHistory,
+  saveSettings,
+  watchKept,
+  withValid,
+} from "./store";
 import { withTurn } from "./turns";
 import { DEFAULT_SETTINGS, type Turn } from "./types";
 
@@ -79,6 +88,14 @@ describe("the history", () => {
     localStorage.setItem("meadowlark.history", '{"version": 1, "turns": [7, {"id": "a"}, null]}');
     expect(loadHistory()).toEqual({ conversationId: "", turns: [] });
   });
+});
+
+it("keeps the browser's name, and makes another where it is none", () => {
+  const name = browserName();
+  expect(name).toMatch(/^browser-[0-9a-f]{8}$/);
+  expect(browserName()).toBe(name);
+  localStorage.setItem("meadowlark.name", '{"version": 1, "name": "kitchen"}');
+  expect(browserName()).toMatch(/^browser-/);
 });
 
 it("hears of another tab that has cleared the history, or keeps other settings", () => {

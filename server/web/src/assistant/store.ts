@@ -8,9 +8,12 @@ const VERSION = 1;
 
 const SETTINGS_KEY = "meadowlark.settings";
 const HISTORY_KEY = "meadowlark.history";
+const NAME_KEY = "meadowlark.name";
 
 /** Browsers give a page 5 MB, in characters of two bytes, and others may be at the same address. */
 const MOST_CHARACTERS = 500_000;
+
+const NAME = /^browser-[0-9a-f]{8}$/;
 
 export interface History {
   conversationId: string;
@@ -26,6 +29,18 @@ export function loadSettings(): Settings {
 
 export function saveSettings(settings: Settings): void {
   save(SETTINGS_KEY, JSON.stringify({ version: VERSION, ...settings }));
+}
+
+/** What this browser is called by the server: made once, and kept. */
+export function browserName(): string {
+  const kept = load(NAME_KEY)?.["name"];
+  if (typeof kept === "string" && NAME.test(kept)) {
+    return kept;
+  }
+  const digits = [...crypto.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, "0"));
+  const name = `browser-${digits.join("")}`;
+  save(NAME_KEY, JSON.stringify({ version: VERSION, name }));
+  return name;
 }
 
 export function loadHistory(): History {

@@ -159,6 +159,19 @@ export const DEFAULT_SETTINGS: Settings = {
   volume: 1,
 };
 
+/** What the server calls this page with: a timer that rings, a reminder, an announcement. */
+export interface CallNotice {
+  /** The same for all rings of a timer. */
+  id: string;
+  text: string;
+  /** It rings again and again until it is stopped. */
+  rings: boolean;
+  sounds: boolean;
+}
+
+/** Shown at a time; the oldest go. */
+export const MOST_NOTICES = 8;
+
 /** An immutable picture of everything; a new one for every change. */
 export interface AssistantState {
   connection: Connection;
@@ -172,6 +185,8 @@ export interface AssistantState {
   wakeWords: readonly string[];
   /** The hands-free microphone is open (modes `open` and `wake`), or was asked to be. */
   handsFree: boolean;
+  /** The oldest first; at most MOST_NOTICES. */
+  notices: readonly CallNotice[];
 }
 
 export const MOST_TURNS = 200;
@@ -205,6 +220,8 @@ export interface Assistant {
   say(text: string): void;
   /** Be quiet, and end the turn. */
   interrupt(): void;
+  /** A notice was seen: it is silent, and gone. */
+  dismiss(id: string): void;
   change(settings: Partial<Settings>): void;
   signIn(token: string): void;
   signOut(): void;

@@ -3,7 +3,7 @@ import { useMedia } from "./media";
 
 const KEYS: readonly { key: string; what: string }[] = [
   { key: "Space", what: "hold or tap to talk" },
-  { key: "Esc", what: "stop the answer" },
+  { key: "Esc", what: "stop the answer, or a timer" },
   { key: "/", what: "write a question" },
 ];
 

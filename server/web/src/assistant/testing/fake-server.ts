@@ -62,6 +62,10 @@ export class FakeServer {
   /** The right token; null asks for none. */
   token: string | null = null;
   shown: string | null = null;
+  /** Seconds of sound that a text is spoken in; null where it cannot be. */
+  speech: number | null = 1;
+  /** What was asked to be spoken, apart from the answers. */
+  spoken: Json[] = [];
   lines: FakeLine[] = [];
   sessions = new Map<string, FakeSession>();
   /** All messages of the page, over all connections; audio is {"type": "audio", "bytes": n}. */
@@ -228,6 +232,12 @@ export class FakeServer {
     if (url.pathname.endsWith("/ready")) {
       return Promise.resolve(new Response("{}", { status: this.loading ? 503 : 200 }));
     }
+    if (url.pathname.endsWith("/voice/synthesize")) {
+      this.spoken.push(JSON.parse(init.body as string) as Json);
+      return Promise.resolve(
+        this.speech === null ? new Response("{}", { status: 503 }) : new Response(wav(this.speech)),
+      );
+    }
     if (init.method === "DELETE") {
       this.shown = null;
       return Promise.resolve(new Response(null, { status: 204 }));
@@ -244,4 +254,25 @@ export class FakeServer {
 /** So many bytes that count up, to see whether any are missing. */
 export function counting(from: number, count: number): ArrayBuffer {
   return Uint8Array.from({ length: count }, (_, index) => (from + index) % 251).buffer;
+}
+
+/** A file of so many seconds of silence, as the server makes it while it speaks: of unknown length. */
+export function wav(seconds: number, rate = 16_000): ArrayBuffer {
+  const file = new DataView(new ArrayBuffer(44 + seconds * rate * 2));
+  const write = (at: number, name: string) => {
+    new Uint8Array(file.buffer).set(new TextEncoder().encode(name), at);
+  };
+  write(0, "RIFF");
+  file.setUint32(4, 0xffffffff, true);
+  write(8, "WAVEfmt ");
+  file.setUint32(16, 16, true);
+  file.setUint16(20, 1, true);
+  file.setUint16(22, 1, true);
+  file.setUint32(24, rate, true);
+  file.setUint32(28, rate * 2, true);
+  file.setUint16(32, 2, true);
+  file.setUint16(34, 16, true);
+  write(36, "data");
+  file.setUint32(40, 0xffffffff, true);
+  return file.buffer;
 }

@@ -23,6 +23,7 @@ export const QUIET: AssistantState = {
   ],
   wakeWords: ["hey_meadowlark", "hey_jarvis"],
   handsFree: false,
+  notices: [],
 };
 
 export function fakeAssistant(changes: Partial<AssistantState> = {}): FakeAssistant {
@@ -68,6 +69,7 @@ export function fakeAssistant(changes: Partial<AssistantState> = {}): FakeAssist
     setHandsFree: note("setHandsFree"),
     say: note("say"),
     interrupt: note("interrupt"),
+    dismiss: note("dismiss"),
     change: (settings) => {
       noteChange(settings);
       set({ settings: { ...state.settings, ...settings } });
