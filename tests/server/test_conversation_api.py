@@ -140,6 +140,14 @@ async def test_who_goes_ends_the_work(client: Client) -> None:
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         await ollama.until(abandoned=gone + 1)
+        async with asyncio.timeout(SOON):
+            while await status_of(client, {"text": "What time is it?"}, "user") != 200:
+                pass
+
+
+async def status_of(client: Client, body: object, role: str) -> int:
+    async with client.session.post(PATH, json=body, headers=client.shows(role)) as answer:
+        return answer.status
 
 
 async def test_a_limit_of_questions(client: Client) -> None:

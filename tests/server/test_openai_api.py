@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import AsyncIterator
@@ -12,12 +13,12 @@ import httpx
 import openai
 import pytest
 import pytest_asyncio
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, RateLimitError
 
 from handlers.asr.whisper import WhisperTranscriber
 from handlers.audio import AudioFormat, Converter, seconds, write_wav
 from server.audio_file import decode
-from tests.support.ollama import Call
+from tests.support.ollama import SOON, Call
 from tests.support.server import ANSWER_SECONDS
 from tests.support.speech import Speaker
 from tests.support.talking import Talking
@@ -185,6 +186,18 @@ async def test_who_goes_ends_the_work(client: AsyncOpenAI, house: Talking) -> No
     await anext(aiter(stream))
     await stream.close()
     await house.ollama.until(abandoned=gone + 1)
+    async with asyncio.timeout(SOON):
+        while not await there_is_room(client):
+            pass
+
+
+async def there_is_room(client: AsyncOpenAI) -> bool:
+    with contextlib.suppress(RateLimitError):
+        await client.chat.completions.create(
+            model="meadowlark", messages=[{"role": "user", "content": "What time is it?"}]
+        )
+        return True
+    return False
 
 
 async def test_the_models(client: AsyncOpenAI) -> None:
