@@ -4,6 +4,9 @@ The message of a `MeadowlarkError` is one sentence for the person who reads it. 
 `exit_code` what a command ends with: 2 when the person can fix their own input, 1 otherwise.
 """
 
+INTERNAL = "Something went wrong inside Meadowlark; its log says what"
+"""What whoever asked is told of a defect of ours."""
+
 
 class MeadowlarkError(Exception):
     """Root of all our errors."""

@@ -118,13 +118,9 @@ def asks_for_token(request: web.Request) -> bool:
     return _ACCESS in request
 
 
-def ask_for_token(tokens: Tokens, requests_a_minute: int = 0) -> Middleware:
-    """Lets nobody in without a token, but to the page and the health routes; see `Gate`."""
-    return Gate(tokens, requests_a_minute).middleware()
-
-
 class Gate:
-    """Looks up the tokens that are shown, and counts: wrong ones, and requests."""
+    """Lets nobody in without a token, but to the page and the health routes. Looks up the tokens that are shown, and
+    counts: wrong ones, and requests."""
 
     def __init__(
         self, tokens: Tokens, requests_a_minute: int = 0, households: Mapping[str, AccessSettings] | None = None

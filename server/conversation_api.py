@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from handlers.agent.stage import AnswerPart, Request
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
-from handlers.errors import MeadowlarkError
+from handlers.errors import INTERNAL, MeadowlarkError
 from server.access import Access, access_of
 from server.event_stream import EventStream
 from server.json_api import SOME_WORDS, Body, is_text, read_body, refusal, while_here
@@ -21,8 +21,6 @@ from server.talk import Answered, Talk, said
 PATH = "/api/v1/conversation"
 
 _LOGGER = logging.getLogger(__name__)
-
-_INTERNAL = "Something went wrong inside Meadowlark; its log says what"
 
 
 class ConversationBody(Body):
@@ -80,7 +78,7 @@ class ConversationApi:
                 raise
             except Exception:
                 _LOGGER.exception("A question over HTTP failed")
-                await events.send({"code": "internal", "error": _INTERNAL}, "error")
+                await events.send({"code": "internal", "error": INTERNAL}, "error")
             else:
                 told = _as_json(answered, conversation_id)
                 timeline = told.pop("timeline")

@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from handlers.agent.agent import Agent
 from handlers.agent.conversations import Elsewhere
-from handlers.agent.handler import with_language
+from handlers.agent.handler import require_question, with_language
 from handlers.agent.stage import AnswerPart, Filler, Request, Volume
 from handlers.agent.tools.stage import ToolFinished, ToolStarted
-from handlers.errors import MeadowlarkError, RequestError
+from handlers.errors import INTERNAL, MeadowlarkError
 from handlers.timeline import Timeline, recorded
 from server.access import Access
 from server.house_lender import HouseLender
@@ -59,7 +59,7 @@ class HouseTurn:
             self.refuse(error.code, str(error))
         except Exception:
             _LOGGER.exception("A turn of Home Assistant failed")
-            self.refuse("internal", "Something went wrong inside Meadowlark; its log says what")
+            self.refuse("internal", INTERNAL)
         else:
             self._tell(TurnEnd(id=self._turn.id, text=self._given, listen=listen))
 
@@ -82,11 +82,7 @@ class HouseTurn:
 
     def _request(self) -> Request:
         turn, settings = self._turn, self._agent.settings
-        text = turn.text.strip()
-        if not text:
-            raise RequestError("no-text", "The text is empty: say or write something")
-        if len(text) > settings.longest_question:
-            raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
+        text = require_question(turn.text, settings)
         session = self._agent.session(
             satellite=turn.satellite,
             user=turn.user,

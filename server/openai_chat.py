@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, Field
 
 from handlers.agent.conversations import Elsewhere
 from handlers.agent.stage import AnswerPart, Request
-from handlers.errors import MeadowlarkError
+from handlers.errors import INTERNAL, MeadowlarkError
 from server.access import Access, access_of
 from server.event_stream import EventStream
 from server.json_api import is_text, while_here
@@ -146,7 +146,7 @@ class _Chat:
                 raise
             except Exception:
                 _LOGGER.exception("A chat over HTTP failed")
-                await events.send(error_body(500, "Something went wrong inside Meadowlark; its log says what"))
+                await events.send(error_body(500, INTERNAL))
             else:
                 await events.send(self._chunk({}, "stop"))
                 if self._tells_usage:

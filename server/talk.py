@@ -9,12 +9,11 @@ from uuid import uuid4
 
 from handlers.agent.agent import Agent
 from handlers.agent.conversations import Elsewhere
-from handlers.agent.handler import with_language
+from handlers.agent.handler import require_question, with_language
 from handlers.agent.stage import AnswerPart, Filler, Request
-from handlers.errors import RequestError
 from handlers.timeline import Timeline, recorded
 from server.access import Access
-from server.json_api import Places
+from server.json_api import LoadingError, Places
 from server.tenants import Tenant
 
 
@@ -40,20 +39,16 @@ class Talk:
 
     @property
     def agent(self) -> Agent:
-        """RequestError while it is being loaded."""
+        """LoadingError while it is being loaded."""
         household = self._tenant.household
         if household is None:
-            raise RequestError("loading", "The server is loading its engines: try again in a few seconds")
+            raise LoadingError
         return household.agent
 
     def request(self, access: Access, text: str, conversation_id: str, language: str = "") -> Request:
         """What somebody asks whom `access` let in; RequestError for what cannot be asked."""
         settings = self.agent.settings
-        text = text.strip()
-        if not text:
-            raise RequestError("no-text", "The text is empty: say or write something")
-        if len(text) > settings.longest_question:
-            raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
+        text = require_question(text, settings)
         session = self.agent.session(
             user=access.user,
             token=access.token,

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from handlers.agent.access import SatelliteSettings
 from handlers.audio import BYTES_PER_SECOND, WIDTH
-from handlers.errors import MeadowlarkError, RequestError
+from handlers.errors import INTERNAL, MeadowlarkError, RequestError
 from handlers.pipeline.handler import require_language
 from handlers.pipeline.stage import (
     AnswerStarted,
@@ -379,7 +379,7 @@ class VoiceSession:
             raise
         except Exception:
             _LOGGER.exception("A turn of a voice session failed")
-            self._fail(turn, "internal", "Something went wrong inside Meadowlark; its log says what")
+            self._fail(turn, "internal", INTERNAL)
         finally:
             turn.audio.close()
 

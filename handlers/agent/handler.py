@@ -120,6 +120,16 @@ def read_session(event: Event, agent: Agent, language: str) -> Session:
     )
 
 
+def require_question(text: str, settings: AgentSettings) -> str:
+    """A question without the blanks around it; RequestError for one that cannot be asked."""
+    text = text.strip()
+    if not text:
+        raise RequestError("no-text", "The text is empty: say or write something")
+    if len(text) > settings.longest_question:
+        raise RequestError("text-too-long", f"A question may have {settings.longest_question} characters")
+    return text
+
+
 def with_language(session: Session, settings: AgentSettings) -> Session:
     """With the language of a written question: the session's own, the profile's, or that of the settings. RequestError
     when nobody speaks it."""

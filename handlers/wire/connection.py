@@ -13,7 +13,7 @@ from wyoming.event import Event
 from wyoming.info import Describe
 from wyoming.ping import Ping, Pong
 
-from handlers.errors import MeadowlarkError, ProtocolError
+from handlers.errors import INTERNAL, MeadowlarkError, ProtocolError
 from handlers.wire.reader import DEFAULT_LIMITS, EventReader, IdleError, Limits
 from handlers.wire.writer import encode
 
@@ -196,7 +196,7 @@ class Connection:
                 _LOGGER.info("%s: %s: %s", self.name, error.code, error)
             else:
                 _LOGGER.exception("%s: unexpected error", self.name)
-                error = MeadowlarkError("Something went wrong inside Meadowlark; its log says what")
+                error = MeadowlarkError(INTERNAL)
             with contextlib.suppress(PeerGoneError):
                 await self.send_error(error)
 

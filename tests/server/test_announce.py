@@ -22,7 +22,7 @@ from handlers.session import Role
 from handlers.tts.piper import PiperSynthesizer
 from handlers.wire.client import WyomingClient, connect
 from server import announce_api
-from server.access import ask_for_token
+from server.access import Gate
 from server.agent_engines import open_agent_engines
 from server.announce_api import PATH, AnnounceApi
 from server.household import Household, open_household
@@ -83,7 +83,7 @@ async def home(tmp_path: Path, store: ModelStore, piper: PiperSynthesizer) -> As
     )
     await wyoming.start()
     tokens = with_first(tmp_path, "first")
-    app = web.Application(middlewares=[ask_for_token(tokens), answer_in_json])
+    app = web.Application(middlewares=[Gate(tokens).middleware(), answer_in_json])
     app.add_routes([AnnounceApi(lambda _: household).route()])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -20,7 +20,7 @@ from aiohttp import web
 from handlers.agent.safety.audit import Action, Audit
 from handlers.session import Role, Session
 from server import cli
-from server.access import ask_for_token
+from server.access import Gate
 from server.audit_api import PATH, AuditApi
 from server.json_api import answer_in_json
 from server.memory_api import PATH as MEMORY
@@ -58,7 +58,7 @@ async def home(tmp_path: Path) -> AsyncIterator[Home]:
     kept = Tokens(tmp_path)
     tokens = {role.word: kept.add(role.word, role, "anna" if role is Role.USER else "") for role in Role}
     async with opened(tmp_path / "memory") as (memories, upkeep):
-        app = web.Application(middlewares=[ask_for_token(kept), answer_in_json])
+        app = web.Application(middlewares=[Gate(kept).middleware(), answer_in_json])
         app.add_routes([*MemoryApi(lambda _: memories, lambda _: audit).routes(), *AuditApi(lambda _: audit).routes()])
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()

@@ -24,7 +24,7 @@ from handlers.agent.memory.stage import HOUSEHOLD, Origin, Owner, OwnerKind, Sou
 from handlers.agent.safety.audit import Audit
 from handlers.errors import RequestError, SettingsError
 from handlers.session import Role
-from server.access import access_of, ask_for_token
+from server.access import Gate, access_of
 from server.json_api import answer_in_json
 from server.memory_api import MemoryApi
 from server.settings import is_loopback
@@ -245,7 +245,7 @@ async def server(tokens: Tokens, tmp_path: Path) -> AsyncIterator[Server]:
     async with opened(tmp_path / "memory") as (memories, _):
         for tenant in (HOUSEHOLD, ANNA, TOM):
             await memories.add(tenant, f"A note of {tenant.key}", Source(Origin.API), "en")
-        app = web.Application(middlewares=[ask_for_token(tokens), answer_in_json])
+        app = web.Application(middlewares=[Gate(tokens).middleware(), answer_in_json])
         audit = Audit(tmp_path / "audit", keep_days=1)
         memory = MemoryApi(lambda _: memories, lambda _: audit)
         app.add_routes([web.get("/who", who), web.get("/health", who), *memory.routes()])
